@@ -1,0 +1,390 @@
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
+use url::{Host, Url};
+
+use crate::{Scope, TenantId};
+
+/// One of Microsoft's clouds, or addresses of your own: everything that must change together.
+///
+/// A token of one cloud is worth nothing in another, so the authority, the address of Microsoft Graph,
+/// the scope to ask for and the audience of federated credentials travel as one value.
+/// Addresses: <https://learn.microsoft.com/graph/deployments> and
+/// <https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud>.
+///
+/// ```
+/// use keywheel_core::Cloud;
+///
+/// let cloud = Cloud::us_government();
+/// let tenant = "contoso.onmicrosoft.us".parse()?;
+/// assert_eq!(
+///     cloud.token_endpoint(&tenant).as_str(),
+///     "https://login.microsoftonline.us/contoso.onmicrosoft.us/oauth2/v2.0/token",
+/// );
+/// assert_eq!(cloud.graph_scope().as_str(), "https://graph.microsoft.us/.default");
+/// # Ok::<(), keywheel_core::InvalidId>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Cloud {
+    name: Option<&'static str>,
+    authority: Url,
+    graph: Url,
+    resource: String,
+    exchange_audience: String,
+}
+
+struct Preset {
+    name: &'static str,
+    authority: &'static str,
+    graph: &'static str,
+    exchange_audience: &'static str,
+}
+
+const PUBLIC: Preset = Preset {
+    name: "public",
+    authority: "https://login.microsoftonline.com",
+    graph: "https://graph.microsoft.com",
+    exchange_audience: "api://AzureADTokenExchange",
+};
+
+const PRESETS: [Preset; 4] = [
+    PUBLIC,
+    Preset {
+        name: "us-government",
+        authority: "https://login.microsoftonline.us",
+        graph: "https://graph.microsoft.us",
+        exchange_audience: "api://AzureADTokenExchangeUSGov",
+    },
+    Preset {
+        name: "us-government-dod",
+        authority: "https://login.microsoftonline.us",
+        graph: "https://dod-graph.microsoft.us",
+        exchange_audience: "api://AzureADTokenExchangeUSGov",
+    },
+    Preset {
+        name: "china",
+        authority: "https://login.partner.microsoftonline.cn",
+        graph: "https://microsoftgraph.chinacloudapi.cn",
+        exchange_audience: "api://AzureADTokenExchangeChina",
+    },
+];
+
+impl Cloud {
+    /// Returns the public cloud, which GCC (Moderate) shares.
+    #[must_use]
+    pub fn public() -> Self {
+        Self::preset(&PRESETS[0])
+    }
+
+    /// Returns US Government L4 (GCC High).
+    #[must_use]
+    pub fn us_government() -> Self {
+        Self::preset(&PRESETS[1])
+    }
+
+    /// Returns US Government L5 (DoD): the same authority as L4, another Graph.
+    #[must_use]
+    pub fn us_government_dod() -> Self {
+        Self::preset(&PRESETS[2])
+    }
+
+    /// Returns Azure China, operated by 21Vianet.
+    #[must_use]
+    pub fn china() -> Self {
+        Self::preset(&PRESETS[3])
+    }
+
+    /// Returns the cloud whose authority host and Graph address these are, or else a cloud of your own.
+    ///
+    /// A cloud of your own asks for tokens of `https://graph.microsoft.com`, because an address that
+    /// stands in for Graph (a proxy, an emulator) answers to its name;
+    /// [`with_graph_resource`](Self::with_graph_resource) changes that.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when an address is not `https`, or carries a query, a fragment or a user name.
+    /// Plain `http` is accepted for loopback hosts only: `localhost`, `127.0.0.0/8` and `::1`.
+    pub fn from_endpoints(authority: &Url, graph: &Url) -> Result<Self, InvalidCloud> {
+        let authority = endpoint("authority", authority)?;
+        let graph = endpoint("Graph endpoint", graph)?;
+        let known = PRESETS
+            .iter()
+            .map(Self::preset)
+            .find(|cloud| cloud.authority == authority && cloud.graph == graph);
+
+        Ok(known.unwrap_or_else(|| Self {
+            name: None,
+            authority,
+            graph,
+            resource: PUBLIC.graph.to_owned(),
+            exchange_audience: PUBLIC.exchange_audience.to_owned(),
+        }))
+    }
+
+    /// Sets the resource that tokens for Graph are asked for, as in `https://graph.microsoft.com`.
+    #[must_use]
+    pub fn with_graph_resource(mut self, resource: &Url) -> Self {
+        resource
+            .as_str()
+            .trim_end_matches('/')
+            .clone_into(&mut self.resource);
+        self.name = None;
+        self
+    }
+
+    /// Returns the name of one of Microsoft's clouds, or `None` for addresses of your own.
+    #[must_use]
+    pub fn name(&self) -> Option<&'static str> {
+        self.name
+    }
+
+    /// Returns the authority host, as in `https://login.microsoftonline.com/`.
+    #[must_use]
+    pub fn authority(&self) -> &Url {
+        &self.authority
+    }
+
+    /// Returns the root of Microsoft Graph, without a version.
+    #[must_use]
+    pub fn graph(&self) -> &Url {
+        &self.graph
+    }
+
+    /// Returns the scope of a Graph token: `{resource}/.default`.
+    #[must_use]
+    pub fn graph_scope(&self) -> Scope {
+        Scope::default_of(&self.resource)
+    }
+
+    /// Returns the audience that a federated identity credential has in this cloud.
+    #[must_use]
+    pub fn exchange_audience(&self) -> &str {
+        &self.exchange_audience
+    }
+
+    /// Returns the v2.0 token endpoint of `tenant`; client assertions carry it as `aud`.
+    #[must_use]
+    pub fn token_endpoint(&self, tenant: &TenantId) -> Url {
+        self.tenanted(tenant, &["oauth2", "v2.0", "token"])
+    }
+
+    /// Returns the v2.0 authorize endpoint of `tenant`.
+    #[must_use]
+    pub fn authorize_endpoint(&self, tenant: &TenantId) -> Url {
+        self.tenanted(tenant, &["oauth2", "v2.0", "authorize"])
+    }
+
+    fn tenanted(&self, tenant: &TenantId, path: &[&str]) -> Url {
+        let mut url = self.authority.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push(tenant.as_str()).extend(path);
+        }
+        url
+    }
+
+    fn preset(preset: &Preset) -> Self {
+        let parse = |text| Url::parse(text).expect("the preset addresses are URLs");
+        Self {
+            name: Some(preset.name),
+            authority: parse(preset.authority),
+            graph: parse(preset.graph),
+            resource: preset.graph.to_owned(),
+            exchange_audience: preset.exchange_audience.to_owned(),
+        }
+    }
+}
+
+impl Default for Cloud {
+    fn default() -> Self {
+        Self::public()
+    }
+}
+
+/// An address that can't be part of a cloud.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{field}: {problem}")]
+pub struct InvalidCloud {
+    field: &'static str,
+    problem: &'static str,
+}
+
+impl InvalidCloud {
+    /// Returns the name of the field, as in "authority".
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+}
+
+fn endpoint(field: &'static str, url: &Url) -> Result<Url, InvalidCloud> {
+    let refuse = |problem| Err(InvalidCloud { field, problem });
+
+    if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback(url)) {
+        return refuse(
+            "secrets would travel in the clear: use an https address (http is for loopback hosts only)",
+        );
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return refuse("leave the user name and password out of the address");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return refuse("leave the query and fragment out of the address");
+    }
+    Ok(url.clone())
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+impl Serialize for Cloud {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Repr::from(self.clone()).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cloud {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let repr = Repr::deserialize(deserializer)?;
+        repr.try_into().map_err(D::Error::custom)
+    }
+}
+
+/// What is stored: a name for Microsoft's clouds, so that an address they change changes for everyone.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Repr {
+    Named(String),
+    Custom(Box<Addresses>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Addresses {
+    authority: Url,
+    graph: Url,
+    resource: Url,
+}
+
+impl From<Cloud> for Repr {
+    fn from(cloud: Cloud) -> Self {
+        match cloud.name {
+            Some(name) => Self::Named(name.to_owned()),
+            None => Self::Custom(Box::new(Addresses {
+                authority: cloud.authority,
+                graph: cloud.graph,
+                resource: Url::parse(&cloud.resource).unwrap_or_else(|_| Cloud::public().graph),
+            })),
+        }
+    }
+}
+
+impl TryFrom<Repr> for Cloud {
+    type Error = InvalidCloud;
+
+    fn try_from(repr: Repr) -> Result<Self, InvalidCloud> {
+        match repr {
+            Repr::Named(name) => PRESETS
+                .iter()
+                .find(|preset| preset.name == name)
+                .map(Self::preset)
+                .ok_or(InvalidCloud {
+                    field: "cloud",
+                    problem: "unknown name",
+                }),
+            Repr::Custom(own) => Ok(Self::from_endpoints(&own.authority, &own.graph)?
+                .with_graph_resource(&own.resource)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    fn custom(authority: &str, graph: &str) -> Result<Cloud, InvalidCloud> {
+        Cloud::from_endpoints(&url(authority), &url(graph))
+    }
+
+    #[test]
+    fn plain_http_is_for_loopback_only() {
+        for host in ["localhost", "127.0.0.1", "127.9.9.9", "[::1]"] {
+            let address = format!("http://{host}:8443");
+            assert!(custom(&address, &address).is_ok(), "{host}");
+        }
+        for host in ["login.example", "localhost.example", "128.0.0.1", "[::2]"] {
+            let error = custom(&format!("http://{host}"), "https://graph.example").unwrap_err();
+            assert_eq!(error.field(), "authority", "{host}");
+        }
+    }
+
+    #[test]
+    fn an_address_with_more_than_a_place_is_refused() {
+        for graph in [
+            "https://u:p@graph.example",
+            "https://graph.example?a=b",
+            "https://graph.example#x",
+        ] {
+            let error = custom("https://login.example", graph).unwrap_err();
+            assert_eq!(error.field(), "Graph endpoint", "{graph}");
+        }
+    }
+
+    #[test]
+    fn known_addresses_are_recognised() {
+        let cloud = custom(
+            "https://login.microsoftonline.us",
+            "https://graph.microsoft.us",
+        );
+
+        assert_eq!(cloud, Ok(Cloud::us_government()));
+    }
+
+    #[test]
+    fn a_path_under_the_authority_is_kept() {
+        let cloud = custom(
+            "https://proxy.example/login/",
+            "https://proxy.example/graph",
+        )
+        .unwrap();
+        let tenant = "contoso.com".parse().unwrap();
+
+        assert_eq!(
+            cloud.token_endpoint(&tenant).as_str(),
+            "https://proxy.example/login/contoso.com/oauth2/v2.0/token"
+        );
+        assert_eq!(
+            cloud.graph_scope().as_str(),
+            "https://graph.microsoft.com/.default"
+        );
+    }
+
+    #[test]
+    fn clouds_survive_serde() {
+        let own = custom("http://localhost:1/login", "http://localhost:2")
+            .unwrap()
+            .with_graph_resource(&url("https://graph.example"));
+        for cloud in [
+            Cloud::public(),
+            Cloud::us_government(),
+            Cloud::us_government_dod(),
+            Cloud::china(),
+            own,
+        ] {
+            let json = serde_json::to_string(&cloud).unwrap();
+            assert_eq!(
+                serde_json::from_str::<Cloud>(&json).unwrap(),
+                cloud,
+                "{json}"
+            );
+        }
+    }
+}

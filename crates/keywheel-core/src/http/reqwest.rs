@@ -1,0 +1,202 @@
+use std::fmt;
+use std::mem;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response};
+use reqwest::{Certificate, Client, ClientBuilder};
+use thiserror::Error;
+
+use super::{FreshConnection, HttpSend, TransportError, TransportErrorKind};
+
+/// [`HttpSend`] over reqwest, HTTP/1.1 and rustls.
+///
+/// Build one and share it: it reads the system's certificate store once and keeps a pool of connections.
+/// Clones share both. Redirects are not followed, proxies are taken from the usual environment
+/// variables, and `http:` is accepted because [`Cloud`](crate::Cloud) limits it to loopback hosts.
+///
+/// ```
+/// use keywheel_core::ReqwestSend;
+///
+/// let http = ReqwestSend::builder().build()?;
+/// # Ok::<(), keywheel_core::BuildError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ReqwestSend(Arc<Inner>);
+
+struct Inner {
+    options: ReqwestSendBuilder,
+    pooled: Client,
+    /// Made when the first proof asks for it: most processes never do.
+    unpooled: OnceLock<Client>,
+}
+
+impl ReqwestSend {
+    /// Returns a builder with the defaults.
+    #[must_use]
+    pub fn builder() -> ReqwestSendBuilder {
+        ReqwestSendBuilder::default()
+    }
+
+    fn client(&self, fresh: bool) -> Result<&Client, TransportError> {
+        if !fresh {
+            return Ok(&self.0.pooled);
+        }
+        if let Some(client) = self.0.unpooled.get() {
+            return Ok(client);
+        }
+        let client = self
+            .0
+            .options
+            .client()
+            .and_then(|client| client.pool_max_idle_per_host(0).build())
+            .map_err(into_transport)?;
+        Ok(self.0.unpooled.get_or_init(|| client))
+    }
+
+    async fn read(&self, mut from: reqwest::Response) -> Result<Response<Bytes>, TransportError> {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = from.chunk().await.map_err(into_transport)? {
+            if body.len() + chunk.len() > self.0.options.max_body {
+                return Err(TransportError::new(TransportErrorKind::Other)
+                    .with_source("the answer is larger than any that Entra or Graph gives"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let mut response = Response::new(body.freeze());
+        *response.status_mut() = from.status();
+        *response.headers_mut() = mem::take(from.headers_mut());
+        Ok(response)
+    }
+}
+
+#[async_trait]
+impl HttpSend for ReqwestSend {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
+        let fresh = request.extensions().get::<FreshConnection>().is_some();
+        let request = request.try_into().map_err(into_transport)?;
+        let answer = self.client(fresh)?.execute(request).await;
+        self.read(answer.map_err(into_transport)?).await
+    }
+}
+
+/// Settings of a [`ReqwestSend`].
+#[derive(Clone, Debug)]
+pub struct ReqwestSendBuilder {
+    connect_timeout: Duration,
+    max_body: usize,
+    roots: Vec<Bytes>,
+    system_roots: bool,
+    timeout: Duration,
+}
+
+impl Default for ReqwestSendBuilder {
+    fn default() -> Self {
+        Self {
+            // A TLS handshake across the world takes under a second; ten allow for a slow link.
+            connect_timeout: Duration::from_secs(10),
+            // The largest answer asked for is a page of 999 applications, a few megabytes.
+            max_body: 64 << 20,
+            roots: Vec::new(),
+            system_roots: true,
+            // Graph ends its own requests well before this.
+            timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl ReqwestSendBuilder {
+    /// Sets how long making a connection may take. Default: 10 seconds.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets how long a request may take, connecting included. Default: 60 seconds.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Trusts the certificates in `pem` too, beside those of the system.
+    #[must_use]
+    pub fn root_certificates(mut self, pem: impl Into<Bytes>) -> Self {
+        self.roots.push(pem.into());
+        self
+    }
+
+    /// Trusts only what [`root_certificates`](Self::root_certificates) gave.
+    #[must_use]
+    pub fn without_system_roots(mut self) -> Self {
+        self.system_roots = false;
+        self
+    }
+
+    /// Builds the sender.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when a given certificate is not PEM, or the system has no certificate store and
+    /// none was given.
+    pub fn build(self) -> Result<ReqwestSend, BuildError> {
+        let pooled = self
+            .client()
+            .and_then(ClientBuilder::build)
+            .map_err(|error| BuildError(error.to_string()))?;
+        Ok(ReqwestSend(Arc::new(Inner {
+            options: self,
+            pooled,
+            unpooled: OnceLock::new(),
+        })))
+    }
+
+    #[expect(clippy::disallowed_types, reason = "mapped by both callers")]
+    fn client(&self) -> Result<ClientBuilder, reqwest::Error> {
+        let mut roots = Vec::new();
+        for pem in &self.roots {
+            roots.extend(Certificate::from_pem_bundle(pem)?);
+        }
+        let client = Client::builder()
+            .connect_timeout(self.connect_timeout)
+            .timeout(self.timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .user_agent(concat!("keywheel/", env!("CARGO_PKG_VERSION")));
+        Ok(if self.system_roots {
+            client.tls_certs_merge(roots)
+        } else {
+            client.tls_certs_only(roots)
+        })
+    }
+}
+
+/// The HTTP client can't be built.
+#[derive(Debug, Error)]
+#[error("HTTP client: {0}")]
+pub struct BuildError(String);
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.options.fmt(f)
+    }
+}
+
+/// The one place where reqwest's error is seen. Its URL, which may hold a query, is dropped.
+#[expect(clippy::disallowed_types, reason = "the one place that maps it")]
+fn into_transport(error: reqwest::Error) -> TransportError {
+    let kind = if error.is_connect() {
+        TransportErrorKind::Connect
+    } else if error.is_timeout() {
+        TransportErrorKind::Timeout
+    } else if error.is_builder() {
+        TransportErrorKind::Other
+    } else {
+        TransportErrorKind::Interrupt
+    };
+    TransportError::new(kind).with_source(error.without_url())
+}

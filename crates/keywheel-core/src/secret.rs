@@ -1,0 +1,68 @@
+use std::fmt;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+/// A text that must not be seen: a client secret, a token, a key.
+///
+/// Clones share one copy, and the copy is overwritten when the last clone is dropped. There is no
+/// `Display`, `Serialize`, `PartialEq` or `Deref`: [`expose`](Self::expose) is the only door.
+///
+/// ```
+/// use keywheel_core::Secret;
+///
+/// let secret = Secret::new("correct horse");
+/// assert_eq!(format!("{secret:?}"), "Secret([redacted])");
+/// assert_eq!(secret.expose(), "correct horse");
+/// ```
+#[derive(Clone)]
+pub struct Secret(Arc<Zeroizing<String>>);
+
+impl Secret {
+    /// Takes the text over. A `String` is moved, not copied; wiping what a `&str` came from stays
+    /// with its owner.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Arc::new(Zeroizing::new(text.into())))
+    }
+
+    /// Returns the text. Call it as late as possible, and never for a log.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret([redacted])")
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_neither_value_nor_length() {
+        let short = format!("{:?}", Secret::new("a"));
+        let long = format!("{:#?}", Some(Secret::new("abcdefghijklmnop")));
+
+        assert_eq!(short, "Secret([redacted])");
+        assert!(!long.contains("abc"), "{long}");
+        assert!(long.contains(&short), "{long}");
+    }
+
+    #[test]
+    fn clones_share_one_copy() {
+        let secret = Secret::new("value");
+
+        assert_eq!(secret.expose().as_ptr(), secret.clone().expose().as_ptr());
+    }
+}
