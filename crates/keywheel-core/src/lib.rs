@@ -1,7 +1,8 @@
 //! The ground that the keywheel crates stand on.
 //!
-//! * [`Secret`] holds what must never be printed; identifiers ([`TenantId`], [`ClientId`], [`KeyId`], …)
-//!   are types, because confusing two GUIDs is *the* mistake with Microsoft Graph.
+//! * [`Secret`] holds what must never be printed, and [`ClientSecret`] is one that was checked for what
+//!   people paste by mistake. Identifiers ([`TenantId`], [`ClientId`], [`KeyId`], …) are types, because
+//!   confusing two GUIDs is *the* mistake with Microsoft Graph.
 //! * [`Cloud`] keeps the addresses that must change together: authority, Graph, scope, audience.
 //! * The seams that other services implement or replace: [`Clock`], [`Entropy`], [`HttpSend`] and
 //!   [`TokenCredential`]. Each states its contract: what it may do twice, what `Err` leaves behind,
@@ -15,6 +16,7 @@
 //! | `reqwest` | yes | [`ReqwestSend`], the one adapter that opens connections |
 //! | `test-util` | no | `MockHttpSend`, `MockTokenCredential` (mockall) |
 
+mod client_secret;
 mod clock;
 mod cloud;
 mod credential;
@@ -25,6 +27,7 @@ mod report;
 mod retry;
 mod secret;
 
+pub use self::client_secret::{ClientSecret, InvalidClientSecret};
 pub use self::clock::{Clock, ManualClock, SystemClock};
 pub use self::cloud::{Cloud, InvalidCloud};
 #[cfg(feature = "test-util")]
