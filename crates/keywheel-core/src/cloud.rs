@@ -47,6 +47,29 @@ const PUBLIC: Preset = Preset {
     exchange_audience: "api://AzureADTokenExchange",
 };
 
+/// The sovereign clouds that European and Asian partners run: authority and exchange audience are
+/// published, the address of Graph is not. Singapore's audience isn't either.
+const SOVEREIGN: [Preset; 3] = [
+    Preset {
+        name: "france",
+        authority: "https://login.sovcloud-identity.fr",
+        graph: "",
+        exchange_audience: "api://AzureADTokenExchangeFrance",
+    },
+    Preset {
+        name: "germany",
+        authority: "https://login.sovcloud-identity.de",
+        graph: "",
+        exchange_audience: "api://AzureADTokenExchangeGermany",
+    },
+    Preset {
+        name: "singapore",
+        authority: "https://login.sovcloud-identity.sg",
+        graph: "",
+        exchange_audience: PUBLIC.exchange_audience,
+    },
+];
+
 const PRESETS: [Preset; 4] = [
     PUBLIC,
     Preset {
@@ -94,11 +117,45 @@ impl Cloud {
         Self::preset(&PRESETS[3])
     }
 
+    /// Returns the French sovereign cloud (Bleu), with the address of its Graph.
+    ///
+    /// Microsoft hasn't published that address; a tenant's administrators have it. Tokens are asked for
+    /// under it.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_endpoints`](Self::from_endpoints).
+    pub fn france(graph: &Url) -> Result<Self, InvalidCloud> {
+        Self::sovereign(&SOVEREIGN[0], graph)
+    }
+
+    /// Returns the German sovereign cloud (Delos), with the address of its Graph.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_endpoints`](Self::from_endpoints).
+    pub fn germany(graph: &Url) -> Result<Self, InvalidCloud> {
+        Self::sovereign(&SOVEREIGN[1], graph)
+    }
+
+    /// Returns the sovereign cloud of Singapore (GovSG), with the address of its Graph.
+    ///
+    /// Its audience for federated credentials isn't published either: set it by
+    /// [`with_exchange_audience`](Self::with_exchange_audience) if you use them.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_endpoints`](Self::from_endpoints).
+    pub fn singapore(graph: &Url) -> Result<Self, InvalidCloud> {
+        Self::sovereign(&SOVEREIGN[2], graph)
+    }
+
     /// Returns the cloud whose authority host and Graph address these are, or else a cloud of your own.
     ///
     /// A cloud of your own asks for tokens of `https://graph.microsoft.com`, because an address that
     /// stands in for Graph (a proxy, an emulator) answers to its name;
-    /// [`with_graph_resource`](Self::with_graph_resource) changes that.
+    /// [`with_graph_resource`](Self::with_graph_resource) changes that. A sovereign cloud is known by its
+    /// authority and asks for tokens of the given Graph.
     ///
     /// # Errors
     ///
@@ -111,6 +168,12 @@ impl Cloud {
             .iter()
             .map(Self::preset)
             .find(|cloud| cloud.authority == authority && cloud.graph == graph);
+        let sovereign = SOVEREIGN
+            .iter()
+            .find(|preset| authority == parse(preset.authority));
+        if let Some(preset) = sovereign {
+            return Self::sovereign(preset, &graph);
+        }
 
         Ok(known.unwrap_or_else(|| Self {
             name: None,
@@ -128,6 +191,14 @@ impl Cloud {
             .as_str()
             .trim_end_matches('/')
             .clone_into(&mut self.resource);
+        self.name = None;
+        self
+    }
+
+    /// Sets the audience that a federated identity credential has.
+    #[must_use]
+    pub fn with_exchange_audience(mut self, audience: impl Into<String>) -> Self {
+        self.exchange_audience = audience.into();
         self.name = None;
         self
     }
@@ -174,6 +245,19 @@ impl Cloud {
         self.tenanted(tenant, &["oauth2", "v2.0", "authorize"])
     }
 
+    /// Returns where an administrator consents to an application for the whole of `tenant`.
+    #[must_use]
+    pub fn admin_consent_endpoint(&self, tenant: &TenantId) -> Url {
+        self.tenanted(tenant, &["v2.0", "adminconsent"])
+    }
+
+    /// Returns the `OpenID` Connect discovery document of `tenant`: it names the issuer and the keys of
+    /// id tokens.
+    #[must_use]
+    pub fn discovery_endpoint(&self, tenant: &TenantId) -> Url {
+        self.tenanted(tenant, &["v2.0", ".well-known", "openid-configuration"])
+    }
+
     fn tenanted(&self, tenant: &TenantId, path: &[&str]) -> Url {
         let mut url = self.authority.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -182,8 +266,18 @@ impl Cloud {
         url
     }
 
+    fn sovereign(preset: &Preset, graph: &Url) -> Result<Self, InvalidCloud> {
+        let graph = endpoint("Graph endpoint", graph)?;
+        Ok(Self {
+            name: Some(preset.name),
+            authority: parse(preset.authority),
+            resource: graph.as_str().trim_end_matches('/').to_owned(),
+            graph,
+            exchange_audience: preset.exchange_audience.to_owned(),
+        })
+    }
+
     fn preset(preset: &Preset) -> Self {
-        let parse = |text| Url::parse(text).expect("the preset addresses are URLs");
         Self {
             name: Some(preset.name),
             authority: parse(preset.authority),
@@ -214,6 +308,10 @@ impl InvalidCloud {
     pub fn field(&self) -> &'static str {
         self.field
     }
+}
+
+fn parse(preset: &str) -> Url {
+    Url::parse(preset).expect("the preset addresses are URLs")
 }
 
 fn endpoint(field: &'static str, url: &Url) -> Result<Url, InvalidCloud> {
@@ -268,16 +366,23 @@ struct Addresses {
     authority: Url,
     graph: Url,
     resource: Url,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exchange_audience: Option<String>,
 }
 
 impl From<Cloud> for Repr {
     fn from(cloud: Cloud) -> Self {
-        match cloud.name {
-            Some(name) => Self::Named(name.to_owned()),
+        let by_name = PRESETS
+            .iter()
+            .find(|preset| cloud.name == Some(preset.name));
+        match by_name {
+            Some(preset) => Self::Named(preset.name.to_owned()),
             None => Self::Custom(Box::new(Addresses {
                 authority: cloud.authority,
                 graph: cloud.graph,
                 resource: Url::parse(&cloud.resource).unwrap_or_else(|_| Cloud::public().graph),
+                // A sovereign cloud's own audience follows from its authority.
+                exchange_audience: cloud.name.is_none().then_some(cloud.exchange_audience),
             })),
         }
     }
@@ -296,8 +401,22 @@ impl TryFrom<Repr> for Cloud {
                     field: "cloud",
                     problem: "unknown name",
                 }),
-            Repr::Custom(own) => Ok(Self::from_endpoints(&own.authority, &own.graph)?
-                .with_graph_resource(&own.resource)),
+            Repr::Custom(own) => {
+                let Addresses {
+                    authority,
+                    graph,
+                    resource,
+                    exchange_audience,
+                } = *own;
+                let cloud = Self::from_endpoints(&authority, &graph)?;
+                Ok(match exchange_audience {
+                    Some(audience) => cloud
+                        .with_graph_resource(&resource)
+                        .with_exchange_audience(audience),
+                    None if cloud.name.is_some() => cloud,
+                    None => cloud.with_graph_resource(&resource),
+                })
+            }
         }
     }
 }
@@ -349,6 +468,22 @@ mod tests {
     }
 
     #[test]
+    fn a_sovereign_cloud_asks_for_tokens_of_its_own_graph() {
+        let graph = url("https://graph.sovereign.example");
+        let known = custom("https://login.sovcloud-identity.fr", graph.as_str()).unwrap();
+
+        assert_eq!(known, Cloud::france(&graph).unwrap());
+        assert_eq!(
+            known.exchange_audience(),
+            "api://AzureADTokenExchangeFrance"
+        );
+        assert_eq!(
+            known.graph_scope().as_str(),
+            "https://graph.sovereign.example/.default"
+        );
+    }
+
+    #[test]
     fn a_path_under_the_authority_is_kept() {
         let cloud = custom(
             "https://proxy.example/login/",
@@ -372,7 +507,13 @@ mod tests {
         let own = custom("http://localhost:1/login", "http://localhost:2")
             .unwrap()
             .with_graph_resource(&url("https://graph.example"));
+        let graph = url("https://graph.sovereign.example");
         for cloud in [
+            Cloud::france(&graph).unwrap(),
+            Cloud::germany(&graph).unwrap(),
+            Cloud::singapore(&graph)
+                .unwrap()
+                .with_exchange_audience("api://Exchange"),
             Cloud::public(),
             Cloud::us_government(),
             Cloud::us_government_dod(),
