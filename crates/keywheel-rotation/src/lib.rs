@@ -1,1 +1,34 @@
-//! Not written yet.
+//! The rotation engine.
+//!
+//! [`decide`] is the whole state machine, and pure: it looks at a
+//! [`Connection`](keywheel_connection::Connection), the time and a [`Policy`], and names the next
+//! [`Step`]. [`Rotator`] carries a step out and saves what came of it with a precondition. Everything
+//! that it needs comes through ports: the store, the issuer, the sealer, the clock.
+//!
+//! # The order of things
+//!
+//! 1. An *intent* with a unique marker is stored before `addPassword` is called. So a secret whose
+//!    answer was lost can be found by its display name, and is removed.
+//! 2. The new secret is stored, sealed, before anything is done with it.
+//! 3. It is *proven*: fresh tokens with exactly this secret, several in a row over a span, and a read
+//!    of the own application with the last one.
+//! 4. It is *promoted* by compare-and-swap, and the replaced secret becomes a *debt*.
+//! 5. The debt is paid after its grace: the replaced secret is removed by its key id, again and again
+//!    until the directory has said so or several reads agree.
+//!
+//! A process that stops between any two of these loses nothing: the record says how far it got.
+
+mod apply;
+mod connections;
+mod decide;
+mod failure;
+mod policy;
+mod retry;
+mod rotator;
+mod status;
+
+pub use self::connections::{Connections, CreateError, CreateErrorKind, NewConnection, Requested};
+pub use self::decide::{Step, Waiting, decide, next_due, replace_by};
+pub use self::policy::Policy;
+pub use self::rotator::{Advance, RotateError, RotateErrorKind, Rotator, RotatorParts, Work};
+pub use self::status::{Health, Status};

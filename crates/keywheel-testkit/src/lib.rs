@@ -1,1 +1,21 @@
-//! Not written yet.
+//! What keywheel's own tests share: a clock that runs with tokio's, entropy from a seed, and a log that
+//! can be searched for secrets. Not published.
+
+mod clock;
+mod entropy;
+mod logs;
+
+pub use self::clock::TokioClock;
+pub use self::entropy::SeededEntropy;
+pub use self::logs::CapturedLogs;
+
+/// Returns how many cases a suite runs: `full` when the whole is asked for by the environment variable
+/// `KEYWHEEL_TEST_FULL`, and else `plain`.
+#[must_use]
+pub fn cases(plain: u32, full: u32) -> u32 {
+    if std::env::var_os("KEYWHEEL_TEST_FULL").is_some() {
+        full
+    } else {
+        plain
+    }
+}

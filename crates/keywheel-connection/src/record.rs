@@ -1,0 +1,162 @@
+mod rotation;
+mod secrets;
+
+use chrono::{DateTime, Utc};
+use keywheel_core::{ApplicationObjectId, ClientId, Cloud, TenantId};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+pub use self::rotation::{
+    Candidate, Cause, Completed, DeadMarker, Debt, DebtReason, Mode, Pause, Phase, Rotation,
+    RotationRequest, RotationSettings, Run, Seconds, Trouble, TroubleKind,
+};
+pub use self::secrets::{Credential, Held, Origin, Secrets};
+use crate::{ConnectionId, ConnectionName, JournalHead, Namespace, SealContext};
+
+/// A stored way into one tenant, and the state of its rotation: the unit of every save.
+///
+/// It is plain data. What may happen next is decided by the rotation engine, what is at rest here is
+/// sealed, and nothing in it needs to be hidden but the [`Sealed`](crate::Sealed) values' contents.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Connection {
+    /// The connection, for as long as it lives.
+    pub id: ConnectionId,
+    /// The tenant of the embedding backend that it belongs to.
+    pub namespace: Namespace,
+    /// Its name, unique in the namespace.
+    pub name: ConnectionName,
+    /// Which cloud the tenant is in.
+    pub cloud: Cloud,
+    /// The customer's tenant.
+    pub tenant: TenantId,
+    /// The application (client) id.
+    pub client: ClientId,
+    /// The object id of the application, once it has been read. Another one under the same client id
+    /// means that the application was deleted and made again.
+    pub application: Option<ApplicationObjectId>,
+    /// When the connection was created.
+    pub created_at: DateTime<Utc>,
+    /// What it authenticates with.
+    pub credential: Credential,
+    /// Its rotation, if it was ever enabled.
+    pub rotation: Option<Rotation>,
+    /// Where its journal stands.
+    pub journal: JournalHead,
+}
+
+impl Connection {
+    /// Returns a connection that has never been saved.
+    #[must_use]
+    pub fn new(
+        id: ConnectionId,
+        name: ConnectionName,
+        (tenant, client): (TenantId, ClientId),
+        credential: Credential,
+        created_at: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            id,
+            namespace: Namespace::default(),
+            name,
+            cloud: Cloud::default(),
+            tenant,
+            client,
+            application: None,
+            created_at,
+            credential,
+            rotation: None,
+            journal: JournalHead::default(),
+        }
+    }
+
+    /// Returns what the client secret of `generation` is sealed for.
+    #[must_use]
+    pub fn seal_context(&self, generation: u64) -> SealContext<'_> {
+        SealContext {
+            namespace: &self.namespace,
+            connection: self.id,
+            field: "client-secret",
+            generation,
+        }
+    }
+
+    /// Returns the client secrets, or `None` for another kind of credential.
+    #[must_use]
+    pub fn secrets(&self) -> Option<&Secrets> {
+        match &self.credential {
+            Credential::ClientSecret(secrets) => Some(secrets),
+        }
+    }
+
+    /// Returns the text that a store keeps.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let stored = Stored {
+            format: FORMAT,
+            connection: self,
+        };
+        json(&stored)
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote, now or in an earlier version.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the text was damaged, or written by a newer version.
+    pub fn decode(text: &str) -> Result<Self, DecodeError> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let Format { format } =
+            serde_json::from_str(text).map_err(|_| DecodeError::Damaged { line: 0, column: 0 })?;
+        if format > FORMAT {
+            return Err(DecodeError::Newer { format });
+        }
+        // The text of serde_json's error may repeat what it read.
+        let stored: Stored<Self> =
+            serde_json::from_str(text).map_err(|error| DecodeError::Damaged {
+                line: error.line(),
+                column: error.column(),
+            })?;
+        Ok(stored.connection)
+    }
+}
+
+/// Writes one of our own types, none of which can fail.
+pub(crate) fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("our types have only text keys")
+}
+
+/// The format that this version writes. Raise it when an older version would misread the record.
+const FORMAT: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Stored<C> {
+    format: u32,
+    #[serde(flatten)]
+    connection: C,
+}
+
+/// A stored record can't be read.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The record was damaged, or is not one of ours. Restore it from a backup.
+    #[error("connection record: damaged at line {line}, column {column}; restore it from a backup")]
+    Damaged {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1.
+        column: usize,
+    },
+    /// A newer version of keywheel wrote the record. Upgrade.
+    #[error(
+        "connection record: format {format} was written by a newer keywheel; upgrade this program"
+    )]
+    Newer {
+        /// The format that was found.
+        format: u32,
+    },
+}

@@ -1,0 +1,239 @@
+mod key_ring;
+
+use std::error::Error;
+use std::fmt;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use keywheel_core::Secret;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+pub use self::key_ring::KeyRing;
+use crate::{ConnectionId, Namespace};
+
+/// Seals secrets before they reach a store, and opens them again.
+///
+/// # Contract
+///
+/// * The context is authenticated: what was sealed for one namespace, connection, field or generation
+///   does not open for another.
+/// * The name of the key stands in the [`Sealed`] value, readable without the key, so that a missing key
+///   can be named.
+/// * Neither the secret nor the key reaches an error, a log or `Debug`.
+/// * Both calls may be repeated; sealing twice gives two different values.
+///
+/// It is asynchronous because a key management service may be behind it. [`KeyRing`] is the one with
+/// keys of your own.
+#[async_trait]
+pub trait Sealer: Debug + Send + Sync {
+    /// Seals `secret` for `context` with the present key.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the key can't be used now.
+    async fn seal(&self, secret: &Secret, context: &SealContext<'_>) -> Result<Sealed, SealError>;
+
+    /// Opens what was sealed for `context`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error that names the key when it is missing, when the value was sealed for another
+    /// context, or when it was changed.
+    async fn open(&self, sealed: &Sealed, context: &SealContext<'_>) -> Result<Secret, SealError>;
+
+    /// Returns the name of the key that [`seal`](Self::seal) uses.
+    fn key_id(&self) -> &str;
+}
+
+#[async_trait]
+impl<T: Sealer + ?Sized> Sealer for Arc<T> {
+    async fn seal(&self, secret: &Secret, context: &SealContext<'_>) -> Result<Sealed, SealError> {
+        (**self).seal(secret, context).await
+    }
+
+    async fn open(&self, sealed: &Sealed, context: &SealContext<'_>) -> Result<Secret, SealError> {
+        (**self).open(sealed, context).await
+    }
+
+    fn key_id(&self) -> &str {
+        (**self).key_id()
+    }
+}
+
+/// What a sealed value belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a new part would change what is authenticated"
+)]
+pub struct SealContext<'a> {
+    /// The namespace of the connection.
+    pub namespace: &'a Namespace,
+    /// The connection.
+    pub connection: ConnectionId,
+    /// What is sealed, as in `client-secret`.
+    pub field: &'static str,
+    /// The generation of the secret.
+    pub generation: u64,
+}
+
+impl SealContext<'_> {
+    /// Returns the context as bytes for authentication: each part with its length before it, so that no
+    /// two contexts share a spelling.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = b"keywheel seal v1".to_vec();
+        for part in [
+            self.namespace.as_str().as_bytes(),
+            self.connection.as_uuid().as_bytes(),
+            self.field.as_bytes(),
+            &self.generation.to_be_bytes(),
+        ] {
+            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(part);
+        }
+        bytes
+    }
+}
+
+/// A sealed secret: safe to store, useless without the key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Sealed {
+    key_id: String,
+    data: Vec<u8>,
+}
+
+impl Sealed {
+    /// Returns a value that the key called `key_id` sealed. The name must not hold a colon.
+    #[must_use]
+    pub fn new(key_id: impl Into<String>, data: Vec<u8>) -> Self {
+        Self {
+            key_id: key_id.into(),
+            data,
+        }
+    }
+
+    /// Returns the name of the key.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// Returns the sealed bytes.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealed")
+            .field("key_id", &self.key_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<Sealed> for String {
+    fn from(sealed: Sealed) -> Self {
+        let data = BASE64_URL_SAFE_NO_PAD.encode(&sealed.data);
+        format!("{}:{data}", sealed.key_id)
+    }
+}
+
+impl TryFrom<String> for Sealed {
+    type Error = SealError;
+
+    fn try_from(text: String) -> Result<Self, SealError> {
+        let damaged = || SealError::new(SealErrorKind::Damaged, "?");
+        let (key_id, data) = text.split_once(':').ok_or_else(damaged)?;
+        let data = BASE64_URL_SAFE_NO_PAD.decode(data).map_err(|_| damaged())?;
+        Ok(Self::new(key_id, data))
+    }
+}
+
+/// A secret can't be sealed or opened.
+#[derive(Debug, Error)]
+#[error("{}", describe(*kind, key_id))]
+pub struct SealError {
+    kind: SealErrorKind,
+    key_id: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// What to do about a [`SealError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SealErrorKind {
+    /// The value was changed, or sealed for another connection, field or generation. Restore it.
+    Damaged,
+    /// The key is not 32 bytes in base64. Correct it.
+    InvalidKey,
+    /// The key that sealed the value is not at hand. Provide it.
+    KeyMissing,
+    /// The key management service does not answer. Try again.
+    Unavailable,
+}
+
+impl SealError {
+    /// Returns an error about the key called `key_id`.
+    #[must_use]
+    pub fn new(kind: SealErrorKind, key_id: impl Into<String>) -> Self {
+        Self {
+            kind,
+            key_id: key_id.into(),
+            source: None,
+        }
+    }
+
+    /// Keeps what caused the error.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Returns what to do about it.
+    #[must_use]
+    pub fn kind(&self) -> SealErrorKind {
+        self.kind
+    }
+
+    /// Returns the name of the key that the error is about.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// Tells whether the same call may succeed later with nothing changed.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self.kind {
+            SealErrorKind::Damaged | SealErrorKind::InvalidKey | SealErrorKind::KeyMissing => false,
+            SealErrorKind::Unavailable => true,
+        }
+    }
+}
+
+fn describe(kind: SealErrorKind, key_id: &str) -> String {
+    match kind {
+        SealErrorKind::Damaged => format!(
+            "a value sealed with key {key_id} was changed or belongs elsewhere; restore it from a backup"
+        ),
+        SealErrorKind::InvalidKey => {
+            "sealing key: expected 32 random bytes in base64, as `openssl rand -base64 32` prints them"
+                .to_owned()
+        }
+        SealErrorKind::KeyMissing => format!(
+            "sealing key: this was sealed with key {key_id}, which was not given; add that key to the ring"
+        ),
+        SealErrorKind::Unavailable => {
+            format!("the sealing key {key_id} can't be used at the moment; try again")
+        }
+    }
+}

@@ -1,0 +1,98 @@
+use super::{ClientSecret, CreateError, Inspection, KeyId, Listed};
+
+/// Finds the secret that the user gave among those of the application.
+///
+/// No API says which key id a secret value belongs to, and a wrong one would revoke somebody else's
+/// secret. So a key id that was given must be listed, and fit the `hint`: the first three characters of
+/// the secret. Where none was given, exactly one must fit.
+pub(super) fn adopt<'a>(
+    read: &'a Inspection,
+    key_id: Option<KeyId>,
+    secret: &ClientSecret,
+) -> Result<&'a Listed, CreateError> {
+    let adopted = match key_id {
+        Some(key_id) => given(read, key_id, secret)?,
+        None => by_hint(read, secret)?,
+    };
+    has_room(read)?;
+    Ok(adopted)
+}
+
+fn given<'a>(
+    read: &'a Inspection,
+    key_id: KeyId,
+    secret: &ClientSecret,
+) -> Result<&'a Listed, CreateError> {
+    let Some(listed) = read.secret(&key_id) else {
+        return Err(CreateError::invalid(format!(
+            "key id: the application has no secret {key_id}; it has {}",
+            table(&read.secrets)
+        )));
+    };
+    if listed.hint.is_some() && !fits(listed, secret) {
+        return Err(CreateError::invalid(format!(
+            "key id: {key_id} is not the id of the given secret, which begins otherwise; leave the key id \
+             out to have it found, or choose from {}",
+            table(&read.secrets)
+        )));
+    }
+    Ok(listed)
+}
+
+fn by_hint<'a>(read: &'a Inspection, secret: &ClientSecret) -> Result<&'a Listed, CreateError> {
+    let fitting: Vec<_> = read
+        .secrets
+        .iter()
+        .filter(|listed| listed.key_id.is_some() && fits(listed, secret))
+        .collect();
+    match fitting.as_slice() {
+        [listed] => Ok(listed),
+        [] => Err(CreateError::invalid(format!(
+            "key id: none of the application's secrets begins like the given one, so its key id can't be \
+             found; give it. The application has {}",
+            table(&read.secrets)
+        ))),
+        _ => Err(CreateError::invalid(format!(
+            "key id: several of the application's secrets begin like the given one; give its key id. \
+             The application has {}",
+            table(&read.secrets)
+        ))),
+    }
+}
+
+fn fits(listed: &Listed, secret: &ClientSecret) -> bool {
+    let hint = listed.hint.as_deref().unwrap_or_default();
+    !hint.is_empty() && secret.value().expose().starts_with(hint)
+}
+
+/// A new secret is added before the old one goes, so there must be room for it.
+fn has_room(read: &Inspection) -> Result<(), CreateError> {
+    match read.secret_limit {
+        Some(limit) if read.secrets.len() >= usize::from(limit) => {
+            Err(CreateError::invalid(format!(
+                "the application may hold {limit} secrets, because its audience includes personal \
+                 accounts, and holds {}; remove one, so that there is room for a new one",
+                table(&read.secrets)
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The secrets by key id, name and end: what the portal shows.
+fn table(secrets: &[Listed]) -> String {
+    if secrets.is_empty() {
+        return "none".to_owned();
+    }
+    let row = |listed: &Listed| {
+        let key_id = listed
+            .key_id
+            .map_or_else(|| "without id".to_owned(), |id| id.to_string());
+        let name = listed.display_name.as_deref().unwrap_or("without name");
+        let end = listed
+            .end
+            .map_or_else(|| "?".to_owned(), |end| end.format("%F").to_string());
+        format!("{key_id} ({name:?}, ends {end})")
+    };
+    secrets.iter().map(row).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,124 @@
+use chrono::{DateTime, TimeDelta, Utc};
+use keywheel_connection::{
+    ConnectionId, IssuerError, IssuerErrorKind, Rotation, SealError, Seconds, Trouble, TroubleKind,
+};
+use keywheel_core::Report;
+
+use crate::{Policy, retry};
+
+/// A step that failed, as the record keeps it.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    kind: TroubleKind,
+    message: String,
+    retry_after: Option<TimeDelta>,
+    lifetime_too_long: bool,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: TroubleKind, message: String) -> Self {
+        Self {
+            kind,
+            message,
+            retry_after: None,
+            lifetime_too_long: false,
+        }
+    }
+
+    pub(crate) fn without_secret() -> Self {
+        Self::new(
+            TroubleKind::Refused,
+            "the connection does not authenticate with a client secret, so there is none to rotate"
+                .to_owned(),
+        )
+    }
+
+    /// How long until the next attempt, which is the `attempts`-th in a row that failed.
+    pub(crate) fn delay(&self, id: ConnectionId, attempts: u32) -> TimeDelta {
+        let delay = if self.lifetime_too_long {
+            TimeDelta::zero()
+        } else if self.kind.needs_a_person() {
+            retry::HALTED
+        } else {
+            retry::backoff(id, attempts)
+        };
+        delay.max(self.retry_after.unwrap_or_default())
+    }
+
+    pub(crate) fn trouble(
+        &self,
+        before: Option<Trouble>,
+        now: DateTime<Utc>,
+        retry_at: DateTime<Utc>,
+    ) -> Trouble {
+        let mut trouble = Trouble::new(self.kind, self.message.clone(), now, retry_at);
+        if let Some(before) = before {
+            trouble.since = before.since;
+            trouble.attempts = before.attempts + 1;
+        }
+        trouble
+    }
+
+    /// When the tenant's policy refused the lifetime, notes half of it as the longest, down to a day.
+    /// A tenant that refuses even that leaves no room for client secrets.
+    pub(crate) fn shorten_life(mut self, rotation: &mut Rotation, policy: &Policy) -> Self {
+        if !self.lifetime_too_long {
+            return self;
+        }
+        let refused = u32::try_from(lifetime(rotation, policy).num_seconds()).unwrap_or(u32::MAX);
+        if refused > DAY {
+            rotation.lifetime_cap = Some(Seconds((refused / 2).max(DAY)));
+        } else {
+            self.lifetime_too_long = false;
+            self.kind = TroubleKind::MethodForbidden;
+        }
+        self
+    }
+}
+
+const DAY: u32 = 86_400;
+
+/// How long a new secret is to live: the interval, the grace, and two missed rotations, within what the
+/// tenant's policy is known to allow.
+pub(crate) fn lifetime(rotation: &Rotation, policy: &Policy) -> TimeDelta {
+    let settings = &rotation.settings;
+    let interval = TimeDelta::days(settings.schedule.interval_days().into());
+    let grace = settings.grace.delta().max(settings.original_grace.delta());
+    let wanted = interval * 3 + grace + policy.expiry_margin;
+    rotation
+        .lifetime_cap
+        .map_or(wanted, |cap| wanted.min(cap.delta()))
+}
+
+impl From<&IssuerError> for Failure {
+    fn from(error: &IssuerError) -> Self {
+        let kind = match error.kind() {
+            IssuerErrorKind::ApplicationUnusable => TroubleKind::ApplicationUnusable,
+            IssuerErrorKind::Forbidden => TroubleKind::PermissionMissing,
+            IssuerErrorKind::LimitReached => TroubleKind::LimitReached,
+            IssuerErrorKind::MethodForbidden => TroubleKind::MethodForbidden,
+            IssuerErrorKind::Expired | IssuerErrorKind::Refused => TroubleKind::LockedOut,
+            IssuerErrorKind::Invalid => TroubleKind::Refused,
+            _ => TroubleKind::Transient,
+        };
+        let retry_after = error
+            .retry_after()
+            .and_then(|after| TimeDelta::from_std(after).ok());
+        Self {
+            retry_after,
+            lifetime_too_long: error.kind() == IssuerErrorKind::LifetimeTooLong,
+            ..Self::new(kind, Report(error).to_string())
+        }
+    }
+}
+
+impl From<&SealError> for Failure {
+    fn from(error: &SealError) -> Self {
+        let kind = if error.is_transient() {
+            TroubleKind::Transient
+        } else {
+            TroubleKind::LockedOut
+        };
+        Self::new(kind, Report(error).to_string())
+    }
+}

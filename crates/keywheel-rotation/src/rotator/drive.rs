@@ -1,0 +1,91 @@
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use keywheel_connection::{Connection, ConnectionId, StoreErrorKind};
+use tokio::time::sleep;
+
+use super::{Advance, RotateError, Rotator, Work};
+use crate::{Step, Waiting, decide};
+
+impl Rotator {
+    /// Advances a connection until `done` says so, there is nothing more to do before `deadline`, or
+    /// an error that does not pass comes up. Waits by the clock of `tokio::time`.
+    ///
+    /// Returns what it was waiting for when it stopped, or `None` when `done` said so.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the store failed for good.
+    pub async fn drive(
+        &self,
+        id: ConnectionId,
+        deadline: DateTime<Utc>,
+        done: impl Fn(&Connection) -> bool + Send + Sync,
+    ) -> Result<Option<Waiting>, RotateError> {
+        loop {
+            let until = match self.lease(id).await {
+                Ok(mut work) => match self.advance_until(&mut work, deadline, &done).await? {
+                    None => return Ok(None),
+                    Some((None, why)) => return Ok(Some(why)),
+                    Some((Some(until), why)) if until > deadline => return Ok(Some(why)),
+                    Some((Some(until), _)) => until,
+                },
+                Err(error) => match error.kind() {
+                    StoreErrorKind::Held { until } if until <= deadline => until,
+                    StoreErrorKind::Held { .. } => return Ok(Some(Waiting::Lease)),
+                    _ => return Err(error.into()),
+                },
+            };
+            self.sleep_until(until).await;
+        }
+    }
+
+    /// Advances leased work, and keeps the lease over short waits.
+    async fn advance_until(
+        &self,
+        work: &mut Work,
+        deadline: DateTime<Utc>,
+        done: &(impl Fn(&Connection) -> bool + Send + Sync),
+    ) -> Result<Option<(Option<DateTime<Utc>>, Waiting)>, RotateError> {
+        loop {
+            let advance = self.advance(work).await?;
+            if done(&work.connection) {
+                self.release(work).await;
+                return Ok(None);
+            }
+            match advance {
+                Advance::Stepped if !work.released => {}
+                Advance::Stepped => return Ok(Some(self.waiting(&work.connection))),
+                Advance::Waiting {
+                    until: Some(at), ..
+                } if !work.released && at <= deadline => self.sleep_until(at).await,
+                Advance::Waiting { until, why } => {
+                    self.release(work).await;
+                    return Ok(Some((until, why)));
+                }
+            }
+        }
+    }
+
+    fn waiting(&self, connection: &Connection) -> (Option<DateTime<Utc>>, Waiting) {
+        let now = self.0.clock.now();
+        match decide(connection, now, &self.0.policy) {
+            Step::Wait { until, why } => (until, why),
+            step => (step.wake_at(now), Waiting::Due),
+        }
+    }
+
+    async fn release(&self, work: &mut Work) {
+        if !work.released {
+            // A lease that can't be given back ends by itself.
+            drop(self.0.store.release(&work.lease).await);
+            work.released = true;
+        }
+    }
+
+    async fn sleep_until(&self, at: DateTime<Utc>) {
+        let wait = (at - self.0.clock.now()).to_std().unwrap_or_default();
+        // Not longer than a minute at a time: the wall clock may step.
+        sleep(wait.clamp(Duration::from_millis(1), Duration::from_secs(60))).await;
+    }
+}

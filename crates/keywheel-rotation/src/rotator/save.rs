@@ -1,0 +1,164 @@
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use keywheel_connection::{
+    Connection, Entry, LeaseChange, Save, StoreError, StoreErrorKind, Version,
+};
+use tokio::time::sleep;
+
+use super::{RotateError, Rotator, Work};
+use crate::apply::{Outcome, apply};
+use crate::{Step, decide};
+
+impl Rotator {
+    /// Applies an outcome and every record-only step that follows from it, and saves all of it at once.
+    pub(super) async fn commit(
+        &self,
+        work: &mut Work,
+        outcome: Option<&Outcome>,
+    ) -> Result<(), RotateError> {
+        self.save(work, outcome, Fold::RecordOnly).await
+    }
+
+    /// Saves, against a newer version if somebody changed the connection meanwhile, and again while the
+    /// store does not answer.
+    pub(super) async fn save(
+        &self,
+        work: &mut Work,
+        outcome: Option<&Outcome>,
+        fold: Fold,
+    ) -> Result<(), RotateError> {
+        let mut failures = 0;
+        loop {
+            let change = self.change(&work.connection, outcome, fold);
+            let save = Save::new(&change.connection, work.version, &change.entries)
+                .wake_at(change.wake_at)
+                .under(&work.lease, change.lease);
+            match self.0.store.save(save).await {
+                Ok(version) => {
+                    self.committed(work, change, version);
+                    return Ok(());
+                }
+                Err(error) => match error.kind() {
+                    StoreErrorKind::Conflict => {
+                        let stored = self.0.store.load(work.connection.id).await?;
+                        let stored = stored.ok_or_else(StoreError::not_found)?;
+                        // A save that was reported lost may have been made after all.
+                        if stored.connection.journal == change.connection.journal {
+                            self.committed(work, change, stored.version);
+                            return Ok(());
+                        }
+                        work.connection = stored.connection;
+                        work.version = stored.version;
+                    }
+                    StoreErrorKind::Unavailable if failures < 5 => {
+                        sleep(Duration::from_millis(100 << failures)).await;
+                        failures += 1;
+                    }
+                    _ => return Err(error.into()),
+                },
+            }
+        }
+    }
+
+    fn committed(&self, work: &mut Work, change: Change, version: Version) {
+        work.connection = change.connection;
+        work.version = version;
+        work.released |= change.lease == LeaseChange::Release;
+        for entry in &change.entries {
+            tracing::debug!(
+                connection = %entry.connection,
+                seq = entry.seq,
+                "rotation.step.done"
+            );
+        }
+        if let Some(events) = &self.0.events {
+            events.committed(&change.entries);
+        }
+    }
+
+    fn change(&self, before: &Connection, outcome: Option<&Outcome>, fold: Fold) -> Change {
+        let (now, policy) = (self.0.clock.now(), &self.0.policy);
+        let mut connection = before.clone();
+        let mut entries = Vec::new();
+        if let Some(outcome) = outcome {
+            entries = apply(&mut connection, outcome, now, policy);
+        }
+        if fold == Fold::Nothing {
+            return Change {
+                connection,
+                entries,
+                wake_at: Some(now),
+                lease: LeaseChange::Extend(policy.lease),
+            };
+        }
+        loop {
+            let step = decide(&connection, now, policy);
+            let Some(outcome) = record_only(&step) else {
+                let wake_at = step.wake_at(now);
+                let lease = self.lease_until(now, wake_at);
+                return Change {
+                    connection,
+                    entries,
+                    wake_at,
+                    lease,
+                };
+            };
+            entries.extend(apply(&mut connection, &outcome, now, policy));
+        }
+    }
+
+    /// Keeps the lease over waits that are short beside it.
+    fn lease_until(&self, now: DateTime<Utc>, wake_at: Option<DateTime<Utc>>) -> LeaseChange {
+        let span = self.0.policy.lease;
+        let soon = wake_at.is_some_and(|at| (at - now).to_std().unwrap_or_default() <= span / 2);
+        if soon {
+            LeaseChange::Extend(span)
+        } else {
+            LeaseChange::Release
+        }
+    }
+
+    /// Gives the lease back when there is nothing to do for a while, and notes when there is.
+    pub(super) async fn hand_back(
+        &self,
+        work: &mut Work,
+        until: Option<DateTime<Utc>>,
+    ) -> Result<(), RotateError> {
+        let now = self.0.clock.now();
+        if work.released || matches!(self.lease_until(now, until), LeaseChange::Extend(_)) {
+            return Ok(());
+        }
+        self.commit(work, None).await
+    }
+}
+
+/// Which steps are saved together with an outcome.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fold {
+    /// None: an intent must be stored as it is.
+    Nothing,
+    /// Those that change nothing but the record.
+    RecordOnly,
+}
+
+struct Change {
+    connection: Connection,
+    entries: Vec<Entry>,
+    wake_at: Option<DateTime<Utc>>,
+    lease: LeaseChange,
+}
+
+fn record_only(step: &Step) -> Option<Outcome> {
+    match step {
+        Step::Abandon => Some(Outcome::Abandoned),
+        Step::Quarantine => Some(Outcome::Quarantined),
+        Step::Promote => Some(Outcome::Promoted),
+        Step::Finish => Some(Outcome::Finished),
+        Step::Mint { .. }
+        | Step::Prove
+        | Step::Inspect
+        | Step::Retire { .. }
+        | Step::Wait { .. } => None,
+    }
+}

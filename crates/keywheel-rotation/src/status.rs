@@ -1,0 +1,157 @@
+use chrono::{DateTime, Utc};
+use keywheel_connection::{
+    Completed, Connection, ConnectionId, ConnectionName, Debt, Phase, RotationId, Run, Trouble,
+    TroubleKind,
+};
+use keywheel_core::KeyId;
+use serde::Serialize;
+
+use crate::{Policy, Step, Waiting, decide, next_due, replace_by};
+
+/// How a connection is, for people and programs: no secrets, only key ids.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Its name.
+    pub name: ConnectionName,
+    /// In one word.
+    pub health: Health,
+    /// The generation of the current secret.
+    pub generation: u64,
+    /// The current secret.
+    pub key_id: Option<KeyId>,
+    /// When the current secret ends.
+    pub end: Option<DateTime<Utc>>,
+    /// The replaced secret, while it is valid.
+    pub previous_key_id: Option<KeyId>,
+    /// A new secret that is being proven.
+    pub candidate_key_id: Option<KeyId>,
+    /// Every secret of ours that may be valid.
+    pub live_key_ids: Vec<KeyId>,
+    /// Secrets whose end is not confirmed.
+    pub debts: Vec<Debt>,
+    /// How many calls have an outcome that is not known yet.
+    pub unresolved: usize,
+    /// The rotation that is running.
+    pub run: Option<Run>,
+    /// The rotation that was asked for and has not begun.
+    pub requested: Option<RotationId>,
+    /// The last rotation that was confirmed.
+    pub last: Option<Completed>,
+    /// What went wrong last.
+    pub trouble: Option<Trouble>,
+    /// What is waited for, if anything is unfinished.
+    pub waiting: Option<Waiting>,
+    /// When the next step can be made.
+    pub wake_at: Option<DateTime<Utc>>,
+    /// When the next rotation is due.
+    pub next_due: Option<DateTime<Utc>>,
+}
+
+/// How a connection is, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Health {
+    /// All is well.
+    Active,
+    /// The current secret ends soon, and there is no new one yet.
+    Expiring,
+    /// Rotation can't go on until somebody acts: see the trouble. The current secret works.
+    Halted,
+    /// Entra accepts no secret that we hold: supply one.
+    LockedOut,
+    /// The directory knows more than the store: restore a newer backup or supply a secret.
+    StoreBehind,
+}
+
+impl Status {
+    /// Returns how `connection` is at `now`.
+    #[must_use]
+    pub fn of(connection: &Connection, now: DateTime<Utc>, policy: &Policy) -> Self {
+        let secrets = connection.secrets();
+        let rotation = connection.rotation.as_ref();
+        let current = secrets.map(|secrets| &secrets.current);
+        let previous = secrets.and_then(|secrets| secrets.previous.as_ref());
+        let (waiting, wake_at) = match decide(connection, now, policy) {
+            Step::Wait { until, why } => (Some(why), until),
+            _ => (None, Some(now)),
+        };
+        let mut status = Self {
+            connection: connection.id,
+            name: connection.name.clone(),
+            health: health(connection, now, policy),
+            generation: current.map_or(0, |held| held.generation),
+            key_id: current.and_then(|held| held.key_id),
+            end: current.and_then(|held| held.end),
+            previous_key_id: previous.and_then(|held| held.key_id),
+            candidate_key_id: None,
+            live_key_ids: Vec::new(),
+            debts: Vec::new(),
+            unresolved: 0,
+            run: None,
+            requested: None,
+            last: None,
+            trouble: None,
+            waiting,
+            wake_at,
+            next_due: None,
+        };
+        if let Some(rotation) = rotation {
+            let intent = usize::from(matches!(rotation.phase, Phase::Intent { .. }));
+            let unsettled = rotation.dead_markers.iter().filter(|dead| !dead.settled);
+            status.candidate_key_id = rotation.candidate().map(|candidate| candidate.key_id);
+            status.debts.clone_from(&rotation.debts);
+            status.unresolved = unsettled.count() + intent;
+            status.run = rotation.run;
+            status.requested = rotation.request.map(|request| request.id);
+            status.last = rotation.last;
+            status.trouble.clone_from(&rotation.trouble);
+            status.next_due = next_due(rotation, now, policy).filter(|_| rotation.enabled);
+        }
+        status.live_key_ids = status.live();
+        status
+    }
+
+    /// Tells whether nothing is unfinished: no rotation asked for or running, no debt, no doubt.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.run.is_none()
+            && self.requested.is_none()
+            && self.candidate_key_id.is_none()
+            && self.debts.is_empty()
+            && self.unresolved == 0
+    }
+
+    fn live(&self) -> Vec<KeyId> {
+        let mut live: Vec<_> = [self.key_id, self.previous_key_id, self.candidate_key_id]
+            .into_iter()
+            .flatten()
+            .collect();
+        for debt in &self.debts {
+            if !live.contains(&debt.key_id) {
+                live.push(debt.key_id);
+            }
+        }
+        live
+    }
+}
+
+fn health(connection: &Connection, now: DateTime<Utc>, policy: &Policy) -> Health {
+    let trouble = connection
+        .rotation
+        .as_ref()
+        .and_then(|rotation| rotation.trouble.as_ref());
+    let ends = connection
+        .secrets()
+        .and_then(|secrets| replace_by(&secrets.current, policy));
+    match trouble.map(|trouble| trouble.kind) {
+        Some(TroubleKind::LockedOut) => Health::LockedOut,
+        Some(TroubleKind::StoreBehind) => Health::StoreBehind,
+        Some(kind) if kind.needs_a_person() => Health::Halted,
+        _ if ends.is_some_and(|ends| ends <= now) => Health::Expiring,
+        _ => Health::Active,
+    }
+}
