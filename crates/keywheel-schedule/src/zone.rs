@@ -10,7 +10,7 @@ mod suggest;
 mod table;
 
 use self::chrono_data as tzdb;
-pub(crate) use self::table::{Abbreviation, Kind, Moment, Table, Wall};
+pub(crate) use self::table::{Abbreviation, END, Kind, Moment, Table, Wall};
 
 /// A time zone: its name, and every change of its clock from 1970 to 2100.
 ///

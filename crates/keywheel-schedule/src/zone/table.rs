@@ -1,11 +1,12 @@
 use std::fmt::{self, Display, Write};
 
+use crate::day::DAY;
+
 /// The table begins here, in seconds of Unix time: 2 December 1969. All times in it are `u32` from here,
 /// which reach into 2106.
 const BASE: i64 = -30 * DAY;
 /// The clock is read up to here: 31 January 2100.
-const END: i64 = 4_102_444_800 + 30 * DAY;
-const DAY: i64 = 86_400;
+pub(crate) const END: i64 = 4_102_444_800 + 30 * DAY;
 
 /// How a zone's clock stands for some time: its distance from UTC, and what people call that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,10 +186,15 @@ impl Table {
     }
 
     /// Returns how the clock stands at an instant.
-    #[cfg(test)]
     pub(crate) fn kind_at(&self, at: i64) -> Kind {
         let at = from_base(at);
         self.kind(self.ends.partition_point(|end| *end <= at))
+    }
+
+    /// Returns the end of the segment in which an instant lies: until then the clock runs evenly.
+    pub(crate) fn next_change(&self, at: i64) -> i64 {
+        let at = from_base(at);
+        self.end(self.ends.partition_point(|end| *end <= at))
     }
 
     /// Returns when the clock shows `wall`.
