@@ -24,4 +24,4 @@ pub use self::plan::{Due, Lifetime, Plan, PlanBuilder, Why};
 pub use self::retry::RetryDelay;
 pub use self::schedule::{DueBetween, Schedule, ScheduleBuilder, Upcoming};
 pub use self::window::{Days, Window};
-pub use self::zone::{Zone, tzdb_version};
+pub use self::zone::{StaleZone, Zone, tzdb_version};
