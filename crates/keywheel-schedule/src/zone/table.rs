@@ -1,11 +1,14 @@
 use std::fmt::{self, Display, Write};
 
+use chrono::{DateTime, Offset, TimeZone};
+
+use crate::day::DAY;
+
 /// The table begins here, in seconds of Unix time: 2 December 1969. All times in it are `u32` from here,
 /// which reach into 2106.
-const BASE: i64 = -30 * DAY;
+pub(super) const BASE: i64 = -30 * DAY;
 /// The clock is read up to here: 31 January 2100.
-const END: i64 = 4_102_444_800 + 30 * DAY;
-const DAY: i64 = 86_400;
+pub(crate) const END: i64 = 4_102_444_800 + 30 * DAY;
 
 /// How a zone's clock stands for some time: its distance from UTC, and what people call that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,8 +129,20 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// Reads the clock of a time zone.
+    pub(crate) fn read<Z: TimeZone>(rules: &Z) -> Self
+    where
+        Z::Offset: Display,
+    {
+        Self::scan(|at| {
+            let utc = DateTime::from_timestamp(at, 0).unwrap_or_default();
+            let offset = rules.offset_from_utc_datetime(&utc.naive_utc());
+            Kind::new(offset.fix().local_minus_utc(), &offset)
+        })
+    }
+
     /// Reads a clock once a day, and finds each change to the second.
-    pub(crate) fn scan(kind: impl Fn(i64) -> Kind) -> Self {
+    fn scan(kind: impl Fn(i64) -> Kind) -> Self {
         let mut last = kind(BASE);
         let mut segments = vec![(BASE, last)];
         let mut seen = BASE;
@@ -185,10 +200,15 @@ impl Table {
     }
 
     /// Returns how the clock stands at an instant.
-    #[cfg(test)]
     pub(crate) fn kind_at(&self, at: i64) -> Kind {
         let at = from_base(at);
         self.kind(self.ends.partition_point(|end| *end <= at))
+    }
+
+    /// Returns the end of the segment in which an instant lies: until then the clock runs evenly.
+    pub(crate) fn next_change(&self, at: i64) -> i64 {
+        let at = from_base(at);
+        self.end(self.ends.partition_point(|end| *end <= at))
     }
 
     /// Returns when the clock shows `wall`.
