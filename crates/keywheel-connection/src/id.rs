@@ -124,6 +124,11 @@ macro_rules! name {
 }
 
 name! {
+    /// Who reads the outbox, as in `audit-export`. Each consumer has a place of its own in it.
+    Consumer, "consumer"
+}
+
+name! {
     /// The name of a connection, unique within its [`Namespace`].
     ConnectionName, "connection name"
 }

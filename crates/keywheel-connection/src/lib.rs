@@ -15,6 +15,8 @@
 //! |---|---|---|
 //! | `conformance` | no | the suites that hold an implementation of a port to its contract |
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod event;
 mod id;
 mod issuer;
@@ -27,7 +29,9 @@ pub use self::event::{
     Actor, BrokenJournal, Digest, Entry, Event, EventKind, EventSink, JournalHead, UnreadableEvent,
     verify_journal,
 };
-pub use self::id::{ConnectionId, ConnectionName, InvalidName, Marker, Namespace, RotationId};
+pub use self::id::{
+    ConnectionId, ConnectionName, Consumer, InvalidName, Marker, Namespace, RotationId,
+};
 pub use self::issuer::{
     Access, CredentialIssuer, Inspection, IssuerError, IssuerErrorKind, Listed, Minted, Removal,
 };
@@ -39,6 +43,6 @@ pub use self::record::{
 };
 pub use self::seal::{KeyRing, SealContext, SealError, SealErrorKind, Sealed, Sealer};
 pub use self::store::{
-    Claimed, ConnectionStore, Cursor, Fence, Holder, Lease, LeaseChange, Save, StoreError,
-    StoreErrorKind, Version, Versioned,
+    Claimed, ConnectionStore, ConnectionStoreExt, Cursor, Fence, Holder, Lease, LeaseChange, Page,
+    Save, StoreError, StoreErrorKind, Tombstone, Version, Versioned, Wake,
 };

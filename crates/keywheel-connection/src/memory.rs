@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,8 +8,9 @@ use chrono::{DateTime, Utc};
 use keywheel_core::Clock;
 
 use crate::{
-    Claimed, Connection, ConnectionId, ConnectionName, ConnectionStore, Cursor, Entry, Fence,
-    Holder, Lease, LeaseChange, Namespace, Save, StoreError, Version, Versioned,
+    Claimed, Connection, ConnectionId, ConnectionName, ConnectionStore, Consumer, Cursor, Entry,
+    Fence, Holder, Lease, LeaseChange, Namespace, Page, Save, StoreError, Tombstone, Version,
+    Versioned, Wake,
 };
 
 /// A [`ConnectionStore`] that forgets everything when it is dropped: for tests and demonstrations.
@@ -24,7 +25,10 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Tables {
     rows: BTreeMap<ConnectionId, Row>,
+    names: BTreeMap<(Namespace, ConnectionName), ConnectionId>,
+    tombstones: HashMap<ConnectionId, Tombstone>,
     journal: Vec<Entry>,
+    acknowledged: HashMap<Consumer, Cursor>,
 }
 
 struct Row {
@@ -32,7 +36,14 @@ struct Row {
     version: Version,
     wake_at: Option<DateTime<Utc>>,
     fence: Fence,
-    leased: Option<(Holder, DateTime<Utc>)>,
+    held: Option<Held>,
+}
+
+#[derive(Clone, Copy)]
+struct Held {
+    by: Holder,
+    since: DateTime<Utc>,
+    until: DateTime<Utc>,
 }
 
 impl MemoryStore {
@@ -61,6 +72,57 @@ impl Tables {
     fn row(&mut self, id: ConnectionId) -> Result<&mut Row, StoreError> {
         self.rows.get_mut(&id).ok_or_else(StoreError::not_found)
     }
+
+    fn check(&mut self, save: &Save<'_>) -> Result<(), StoreError> {
+        let row = self.row(save.connection.id)?;
+        if let Some((lease, _)) = save.lease {
+            row.check(lease)?;
+        }
+        if row.version != save.expected {
+            return Err(StoreError::conflict());
+        }
+        match self.names.get(&name_of(save.connection)) {
+            Some(id) if *id != save.connection.id => Err(StoreError::name_taken()),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&mut self, save: &Save<'_>, now: DateTime<Utc>) -> Result<Version, StoreError> {
+        let row = self.row(save.connection.id)?;
+        row.version.0 += 1;
+        let version = row.version;
+        let before = name_of(&row.connection);
+        if let Some((lease, change)) = save.lease {
+            row.change(lease, change, now);
+        }
+        match save.wake {
+            Wake::At(at) => row.wake_at = Some(at),
+            Wake::Keep => {}
+            Wake::Never => row.wake_at = None,
+        }
+        row.connection = save.connection.clone();
+        self.names.remove(&before);
+        if save.deletes {
+            self.bury(save.connection, version);
+        } else {
+            self.names
+                .insert(name_of(save.connection), save.connection.id);
+        }
+        self.journal.extend_from_slice(save.entries);
+        Ok(version)
+    }
+
+    fn bury(&mut self, connection: &Connection, version: Version) {
+        self.rows.remove(&connection.id);
+        let tombstone = Tombstone {
+            connection: connection.id,
+            namespace: connection.namespace.clone(),
+            name: connection.name.clone(),
+            version,
+            journal: connection.journal,
+        };
+        self.tombstones.insert(connection.id, tombstone);
+    }
 }
 
 impl Row {
@@ -71,18 +133,25 @@ impl Row {
         }
     }
 
-    fn is_free(&self, now: DateTime<Utc>) -> bool {
-        self.leased.is_none_or(|(_, until)| until <= now)
+    /// Returns until when the connection is leased. A lease given in the future is one from before the
+    /// clock was set back.
+    fn held_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let held = self.held.filter(|held| held.since <= now);
+        held.map(|held| held.until).filter(|until| now < *until)
     }
 
-    fn is_due(&self, now: DateTime<Utc>) -> bool {
-        self.wake_at.is_some_and(|at| at <= now) && self.is_free(now)
+    /// Returns since when the connection can be claimed, if it can.
+    fn due_since(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let wake_at = self.wake_at.filter(|at| *at <= now)?;
+        match self.held {
+            _ if self.held_until(now).is_some() => None,
+            Some(held) if held.until <= now => Some(wake_at.max(held.until)),
+            _ => Some(wake_at),
+        }
     }
 
     fn check(&self, lease: &Lease) -> Result<(), StoreError> {
-        let held = self
-            .leased
-            .is_some_and(|(holder, _)| holder == lease.holder);
+        let held = self.held.is_some_and(|held| held.by == lease.holder);
         if held && self.fence == lease.fence {
             Ok(())
         } else {
@@ -92,7 +161,11 @@ impl Row {
 
     fn claim(&mut self, holder: Holder, now: DateTime<Utc>, span: Duration) -> Claimed {
         self.fence.0 += 1;
-        self.leased = Some((holder, now + span));
+        self.held = Some(Held {
+            by: holder,
+            since: now,
+            until: now + span,
+        });
         Claimed {
             lease: Lease {
                 connection: self.connection.id,
@@ -105,11 +178,19 @@ impl Row {
     }
 
     fn change(&mut self, lease: &Lease, change: LeaseChange, now: DateTime<Utc>) {
-        self.leased = match change {
-            LeaseChange::Extend(span) => Some((lease.holder, now + span)),
+        self.held = match change {
+            LeaseChange::Extend(span) => Some(Held {
+                by: lease.holder,
+                since: now,
+                until: now + span,
+            }),
             LeaseChange::Release => None,
         };
     }
+}
+
+fn name_of(connection: &Connection) -> (Namespace, ConnectionName) {
+    (connection.namespace.clone(), connection.name.clone())
 }
 
 #[async_trait]
@@ -121,11 +202,11 @@ impl ConnectionStore for MemoryStore {
         entries: &[Entry],
     ) -> Result<Version, StoreError> {
         let mut tables = self.tables();
-        let same_name = |row: &Row| {
-            row.connection.namespace == connection.namespace
-                && row.connection.name == connection.name
-        };
-        if tables.rows.values().any(same_name) {
+        let id = connection.id;
+        if tables.rows.contains_key(&id) || tables.tombstones.contains_key(&id) {
+            return Err(StoreError::conflict());
+        }
+        if tables.names.contains_key(&name_of(connection)) {
             return Err(StoreError::name_taken());
         }
         let row = Row {
@@ -133,9 +214,10 @@ impl ConnectionStore for MemoryStore {
             version: Version(1),
             wake_at,
             fence: Fence::default(),
-            leased: None,
+            held: None,
         };
-        tables.rows.insert(connection.id, row);
+        tables.rows.insert(id, row);
+        tables.names.insert(name_of(connection), id);
         tables.journal.extend_from_slice(entries);
         Ok(Version(1))
     }
@@ -150,31 +232,29 @@ impl ConnectionStore for MemoryStore {
         name: &ConnectionName,
     ) -> Result<Option<Versioned>, StoreError> {
         let tables = self.tables();
-        let mut rows = tables.rows.values();
-        let found =
-            rows.find(|row| row.connection.namespace == *namespace && row.connection.name == *name);
-        Ok(found.map(Row::versioned))
+        let id = tables.names.get(&(namespace.clone(), name.clone()));
+        Ok(id.and_then(|id| tables.rows.get(id)).map(Row::versioned))
+    }
+
+    async fn list(&self, page: Page<'_>) -> Result<Vec<Versioned>, StoreError> {
+        let tables = self.tables();
+        let rows = tables.names.iter().filter(|((namespace, name), _)| {
+            page.namespace.is_none_or(|only| only == namespace)
+                && page.after.is_none_or(|after| after < (namespace, name))
+        });
+        let rows = rows.take(page.limit as usize);
+        Ok(rows.map(|(_, id)| tables.rows[id].versioned()).collect())
     }
 
     async fn save(&self, save: Save<'_>) -> Result<Version, StoreError> {
         let now = self.clock.now();
         let mut tables = self.tables();
-        let row = tables.row(save.connection.id)?;
-        if let Some((lease, _)) = save.lease {
-            row.check(lease)?;
-        }
-        if row.version != save.expected {
-            return Err(StoreError::conflict());
-        }
-        if let Some((lease, change)) = save.lease {
-            row.change(lease, change, now);
-        }
-        row.connection = save.connection.clone();
-        row.version.0 += 1;
-        row.wake_at = save.wake_at;
-        let version = row.version;
-        tables.journal.extend_from_slice(save.entries);
-        Ok(version)
+        tables.check(&save)?;
+        tables.write(&save, now)
+    }
+
+    async fn tombstone(&self, id: ConnectionId) -> Result<Option<Tombstone>, StoreError> {
+        Ok(self.tables().tombstones.get(&id).cloned())
     }
 
     async fn lease(
@@ -186,9 +266,9 @@ impl ConnectionStore for MemoryStore {
         let now = self.clock.now();
         let mut tables = self.tables();
         let row = tables.row(id)?;
-        match row.leased {
-            Some((_, until)) if !row.is_free(now) => Err(StoreError::held(until)),
-            _ => Ok(row.claim(holder, now, span)),
+        match row.held_until(now) {
+            Some(until) => Err(StoreError::held(until)),
+            None => Ok(row.claim(holder, now, span)),
         }
     }
 
@@ -200,14 +280,15 @@ impl ConnectionStore for MemoryStore {
     ) -> Result<Vec<Claimed>, StoreError> {
         let now = self.clock.now();
         let mut tables = self.tables();
-        let mut due: Vec<_> = tables
-            .rows
-            .values_mut()
-            .filter(|row| row.is_due(now))
+        let rows = tables.rows.values_mut();
+        let mut due: Vec<_> = rows
+            .filter_map(|row| Some((row.due_since(now)?, row)))
             .collect();
-        due.sort_by_key(|row| row.wake_at);
+        due.sort_by_key(|(since, _)| *since);
         let claims = due.into_iter().take(limit as usize);
-        Ok(claims.map(|row| row.claim(holder, now, span)).collect())
+        Ok(claims
+            .map(|(_, row)| row.claim(holder, now, span))
+            .collect())
     }
 
     async fn renew(&self, lease: &Lease, span: Duration) -> Result<(), StoreError> {
@@ -224,9 +305,24 @@ impl ConnectionStore for MemoryStore {
         if let Ok(row) = tables.row(lease.connection)
             && row.check(lease).is_ok()
         {
-            row.leased = None;
+            row.held = None;
         }
         Ok(())
+    }
+
+    async fn journal(
+        &self,
+        id: ConnectionId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let tables = self.tables();
+        let entries = tables.journal.iter();
+        Ok(entries
+            .filter(|entry| entry.connection == id && entry.seq > after)
+            .take(limit as usize)
+            .cloned()
+            .collect())
     }
 
     async fn entries(
@@ -242,12 +338,19 @@ impl ConnectionStore for MemoryStore {
             .collect())
     }
 
-    async fn journal(&self, id: ConnectionId) -> Result<Vec<Entry>, StoreError> {
+    async fn acknowledge(&self, consumer: &Consumer, cursor: Cursor) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        let noted = tables.acknowledged.entry(consumer.clone()).or_default();
+        *noted = cursor.max(*noted);
+        Ok(())
+    }
+
+    async fn acknowledged(&self, consumer: &Consumer) -> Result<Cursor, StoreError> {
         let tables = self.tables();
-        let entries = tables.journal.iter();
-        Ok(entries
-            .filter(|entry| entry.connection == id)
-            .cloned()
-            .collect())
+        Ok(tables
+            .acknowledged
+            .get(consumer)
+            .copied()
+            .unwrap_or_default())
     }
 }

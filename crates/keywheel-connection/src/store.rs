@@ -1,4 +1,6 @@
-use std::error::Error;
+mod error;
+mod ext;
+
 use std::fmt;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -7,10 +9,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 use uuid::Uuid;
 
-use crate::{Connection, ConnectionId, ConnectionName, Entry, Namespace};
+pub use self::error::{StoreError, StoreErrorKind};
+pub use self::ext::ConnectionStoreExt;
+use crate::{Connection, ConnectionId, ConnectionName, Consumer, Entry, JournalHead, Namespace};
 
 /// Keeps connections.
 ///
@@ -26,15 +29,27 @@ use crate::{Connection, ConnectionId, ConnectionName, Entry, Namespace};
 ///   under a lease that is no longer the newest fails with [`StoreErrorKind::LeaseLost`], even when the
 ///   version fits. Saves without a lease are for changes on behalf of people.
 /// * **One holder.** Two leases of one connection are never valid at once, by the store's own clock.
-/// * **Linearizable.** Reads see every write that was acknowledged before.
+///   Where that clock was set back, a lease that was given in its future counts as over.
+/// * **Linearizable.** Reads see every write that was acknowledged before. A [`Versioned`] is the
+///   connection of exactly that version.
+/// * **In order.** The cursor order of [`entries`](Self::entries) keeps each connection's own order, and
+///   an entry that is committed later never stands before one that was read.
+/// * **Apart.** What belongs to one [`Namespace`] is never found by a name or a page of another.
+/// * **Opaque.** A store keeps [`Connection::encode`]'s text and the entries' bodies as they are, to the
+///   byte. A record that can't be read spoils no call but those that ask for it alone:
+///   [`claim_due`](Self::claim_due) and [`list`](Self::list) pass it over and log its id.
 /// * Calls may be repeated and dropped at any point; a dropped call equals `Unavailable`.
+///
+/// These are the methods that an implementer writes. [`ConnectionStoreExt`] adds what follows from them,
+/// and the suite of feature `conformance` holds an implementation to all of this.
 #[async_trait]
 pub trait ConnectionStore: Debug + Send + Sync {
     /// Stores a new connection with its first journal entries.
     ///
     /// # Errors
     ///
-    /// [`NameTaken`](StoreErrorKind::NameTaken) when the namespace has a connection of that name.
+    /// [`NameTaken`](StoreErrorKind::NameTaken) when the namespace has a connection of that name, and
+    /// [`Conflict`](StoreErrorKind::Conflict) when there is or was one of that id.
     async fn create(
         &self,
         connection: &Connection,
@@ -60,19 +75,38 @@ pub trait ConnectionStore: Debug + Send + Sync {
         name: &ConnectionName,
     ) -> Result<Option<Versioned>, StoreError>;
 
-    /// Writes a changed connection.
+    /// Reads a page of connections, in the order of namespaces and names. The page is the last one when
+    /// it is empty.
     ///
     /// # Errors
     ///
-    /// [`Conflict`](StoreErrorKind::Conflict), [`LeaseLost`](StoreErrorKind::LeaseLost), or
-    /// [`NotFound`](StoreErrorKind::NotFound) when the connection was deleted.
+    /// Returns an error when nothing could be read.
+    async fn list(&self, page: Page<'_>) -> Result<Vec<Versioned>, StoreError>;
+
+    /// Writes a changed connection, or deletes it.
+    ///
+    /// A changed name renames the connection. Its id and namespace never change.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](StoreErrorKind::NotFound) when the connection was deleted,
+    /// [`LeaseLost`](StoreErrorKind::LeaseLost), [`Conflict`](StoreErrorKind::Conflict), or
+    /// [`NameTaken`](StoreErrorKind::NameTaken), looked for in this order.
     async fn save(&self, save: Save<'_>) -> Result<Version, StoreError>;
+
+    /// Reads what is left of a deleted connection. `None` when it was not deleted.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when nothing could be read.
+    async fn tombstone(&self, id: ConnectionId) -> Result<Option<Tombstone>, StoreError>;
 
     /// Takes the lease of one connection, for `span` from now.
     ///
     /// # Errors
     ///
-    /// [`Held`](StoreErrorKind::Held) while somebody else has it.
+    /// [`Held`](StoreErrorKind::Held) while somebody else has it,
+    /// [`NotFound`](StoreErrorKind::NotFound) when the connection was deleted.
     async fn lease(
         &self,
         id: ConnectionId,
@@ -80,8 +114,8 @@ pub trait ConnectionStore: Debug + Send + Sync {
         span: Duration,
     ) -> Result<Claimed, StoreError>;
 
-    /// Takes the leases of up to `limit` connections whose time to wake has come, those that waited
-    /// longest first. Leased ones are passed over.
+    /// Takes the leases of up to `limit` connections whose time to wake has come, those that could be
+    /// taken longest first. Leased ones are passed over.
     ///
     /// # Errors
     ///
@@ -97,7 +131,8 @@ pub trait ConnectionStore: Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`LeaseLost`](StoreErrorKind::LeaseLost) when somebody else took it.
+    /// [`LeaseLost`](StoreErrorKind::LeaseLost) when somebody else took it or it was given back,
+    /// [`NotFound`](StoreErrorKind::NotFound) when the connection was deleted.
     async fn renew(&self, lease: &Lease, span: Duration) -> Result<(), StoreError>;
 
     /// Gives a lease back. One that was lost is no error.
@@ -107,8 +142,20 @@ pub trait ConnectionStore: Debug + Send + Sync {
     /// Returns an error when the store does not answer; the lease then ends by itself.
     async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
 
-    /// Reads up to `limit` journal entries of all connections after `cursor`, in the order they were
-    /// committed.
+    /// Reads up to `limit` entries of one connection's journal, those after entry number `after`. The
+    /// journal outlives its connection.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when nothing could be read.
+    async fn journal(
+        &self,
+        id: ConnectionId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError>;
+
+    /// Reads up to `limit` journal entries of all connections after `cursor`: the outbox.
     ///
     /// # Errors
     ///
@@ -116,12 +163,28 @@ pub trait ConnectionStore: Debug + Send + Sync {
     async fn entries(&self, cursor: Cursor, limit: u32)
     -> Result<Vec<(Cursor, Entry)>, StoreError>;
 
-    /// Reads one connection's whole journal.
+    /// Notes that `consumer` is done with everything up to `cursor`. It never goes back: an earlier
+    /// cursor than the one noted is no error and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when it was not noted.
+    async fn acknowledge(&self, consumer: &Consumer, cursor: Cursor) -> Result<(), StoreError>;
+
+    /// Reads how far `consumer` got: [`Cursor::START`] when it was never noted.
     ///
     /// # Errors
     ///
     /// Returns an error when nothing could be read.
-    async fn journal(&self, id: ConnectionId) -> Result<Vec<Entry>, StoreError>;
+    async fn acknowledged(&self, consumer: &Consumer) -> Result<Cursor, StoreError>;
+
+    /// Waits for a hint that [`claim_due`](Self::claim_due) has something new.
+    ///
+    /// A hint is no promise: one may be missed, and one may be about what somebody else claims. Poll at
+    /// your interval and take hints as a reason to poll at once. By default there never is one.
+    async fn due_hint(&self) {
+        std::future::pending().await
+    }
 }
 
 /// A connection and the version that a save must name.
@@ -134,6 +197,62 @@ pub struct Versioned {
     pub version: Version,
 }
 
+/// What is left of a deleted connection. Its journal is read as before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "what every store keeps")]
+pub struct Tombstone {
+    /// Which connection it was.
+    pub connection: ConnectionId,
+    /// The namespace it was in.
+    pub namespace: Namespace,
+    /// The name it had last. It is free again.
+    pub name: ConnectionName,
+    /// The version that the deletion made.
+    pub version: Version,
+    /// Where its journal ends.
+    pub journal: JournalHead,
+}
+
+/// Which connections to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Page<'a> {
+    /// Those of this namespace only.
+    pub namespace: Option<&'a Namespace>,
+    /// Those after this one.
+    pub after: Option<(&'a Namespace, &'a ConnectionName)>,
+    /// How many.
+    pub limit: u32,
+}
+
+impl<'a> Page<'a> {
+    /// Returns the first `limit` connections of one namespace.
+    #[must_use]
+    pub fn of(namespace: &'a Namespace, limit: u32) -> Self {
+        Self {
+            namespace: Some(namespace),
+            ..Self::of_all(limit)
+        }
+    }
+
+    /// Returns the first `limit` connections of all namespaces.
+    #[must_use]
+    pub fn of_all(limit: u32) -> Self {
+        Self {
+            namespace: None,
+            after: None,
+            limit,
+        }
+    }
+
+    /// Returns those that come after `connection`.
+    #[must_use]
+    pub fn after(mut self, connection: &'a Connection) -> Self {
+        self.after = Some((&connection.namespace, &connection.name));
+        self
+    }
+}
+
 /// A changed connection, to be written.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -142,31 +261,34 @@ pub struct Save<'a> {
     pub connection: &'a Connection,
     /// The version that the change was made from.
     pub expected: Version,
-    /// When the connection is to be claimed next; `None` for never.
-    pub wake_at: Option<DateTime<Utc>>,
+    /// When the connection is to be claimed next.
+    pub wake: Wake,
     /// What happened.
     pub entries: &'a [Entry],
     /// Under which lease, and what becomes of it. `None` for changes on behalf of people.
     pub lease: Option<(&'a Lease, LeaseChange)>,
+    /// Whether the connection is gone after this.
+    pub deletes: bool,
 }
 
 impl<'a> Save<'a> {
-    /// Returns a save without a lease that leaves nothing to wake for.
+    /// Returns a save without a lease that leaves the time to wake as it is.
     #[must_use]
     pub fn new(connection: &'a Connection, expected: Version, entries: &'a [Entry]) -> Self {
         Self {
             connection,
             expected,
-            wake_at: None,
+            wake: Wake::Keep,
             entries,
             lease: None,
+            deletes: false,
         }
     }
 
-    /// Sets when the connection is to be claimed next.
+    /// Sets when the connection is to be claimed next; `None` for never.
     #[must_use]
     pub fn wake_at(mut self, wake_at: Option<DateTime<Utc>>) -> Self {
-        self.wake_at = wake_at;
+        self.wake = wake_at.map_or(Wake::Never, Wake::At);
         self
     }
 
@@ -176,6 +298,28 @@ impl<'a> Save<'a> {
         self.lease = Some((lease, change));
         self
     }
+
+    /// Deletes the connection: its sealed secrets leave the store, its lease ends, its name is free. A
+    /// [`Tombstone`] and the journal stay.
+    ///
+    /// Secrets that must still be revoked are part of what is deleted: settle them before.
+    #[must_use]
+    pub fn deleting(mut self) -> Self {
+        self.deletes = true;
+        self
+    }
+}
+
+/// When a connection is to be claimed next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a store must handle each")]
+pub enum Wake {
+    /// Then.
+    At(DateTime<Utc>),
+    /// When it was to be claimed before.
+    Keep,
+    /// Not until a later save says so.
+    Never,
 }
 
 /// What becomes of the lease when a save succeeds.
@@ -266,114 +410,6 @@ pub struct Claimed {
     pub stored: Versioned,
 }
 
-/// A store could not do what was asked.
-#[derive(Debug, Error)]
-#[error("{message}")]
-pub struct StoreError {
-    kind: StoreErrorKind,
-    message: String,
-    source: Option<Box<dyn Error + Send + Sync>>,
-}
-
-/// What to do about a [`StoreError`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StoreErrorKind {
-    /// Somebody saved another version. Load it and decide again.
-    Conflict,
-    /// What is stored can't be read. Restore it, or upgrade.
-    Corrupt,
-    /// Somebody else has the lease. Wait until the given instant, or for a release.
-    Held {
-        /// When the lease ends, unless it is renewed.
-        until: DateTime<Utc>,
-    },
-    /// The lease was taken by somebody else. Stop.
-    LeaseLost,
-    /// The namespace has a connection of that name. Choose another one.
-    NameTaken,
-    /// There is no such connection.
-    NotFound,
-    /// The place given is not a store of ours, or one of a newer version. Correct it.
-    NotOurs,
-    /// The store does not answer, is full or read-only. Try again.
-    Unavailable,
-}
-
-impl StoreError {
-    /// Returns an error that says `message`: one line that ends in what to do next.
-    #[must_use]
-    pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            source: None,
-        }
-    }
-
-    /// Keeps what caused the error.
-    #[must_use]
-    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
-        self
-    }
-
-    /// Returns what to do about it.
-    #[must_use]
-    pub fn kind(&self) -> StoreErrorKind {
-        self.kind
-    }
-
-    /// Tells whether the same call may succeed later with nothing changed.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        match self.kind {
-            StoreErrorKind::Held { .. } | StoreErrorKind::Unavailable => true,
-            StoreErrorKind::Conflict
-            | StoreErrorKind::Corrupt
-            | StoreErrorKind::LeaseLost
-            | StoreErrorKind::NameTaken
-            | StoreErrorKind::NotFound
-            | StoreErrorKind::NotOurs => false,
-        }
-    }
-}
-
-macro_rules! plain {
-    ($($(#[$doc:meta])* $name:ident => $kind:ident, $message:literal;)*) => {
-        impl StoreError {
-            $($(#[$doc])* #[must_use] pub fn $name() -> Self {
-                Self::new(StoreErrorKind::$kind, $message)
-            })*
-        }
-    };
-}
-
-plain! {
-    /// Somebody saved another version.
-    conflict => Conflict, "the connection was changed meanwhile; load it again";
-    /// Somebody took the lease.
-    lease_lost => LeaseLost, "the lease of the connection was taken over; stop working on it";
-    /// The name is in use.
-    name_taken => NameTaken, "connection name: already in use in this namespace; choose another one";
-    /// No such connection.
-    not_found => NotFound, "there is no such connection; it may have been deleted";
-}
-
-impl StoreError {
-    /// Somebody else has the lease until then.
-    #[must_use]
-    pub fn held(until: DateTime<Utc>) -> Self {
-        Self::new(
-            StoreErrorKind::Held { until },
-            format!(
-                "another process is working on the connection; its lease ends at {}",
-                until.format("%FT%TZ")
-            ),
-        )
-    }
-}
-
 #[async_trait]
 impl<T: ConnectionStore + ?Sized> ConnectionStore for Arc<T> {
     async fn create(
@@ -397,8 +433,16 @@ impl<T: ConnectionStore + ?Sized> ConnectionStore for Arc<T> {
         (**self).find(namespace, name).await
     }
 
+    async fn list(&self, page: Page<'_>) -> Result<Vec<Versioned>, StoreError> {
+        (**self).list(page).await
+    }
+
     async fn save(&self, save: Save<'_>) -> Result<Version, StoreError> {
         (**self).save(save).await
+    }
+
+    async fn tombstone(&self, id: ConnectionId) -> Result<Option<Tombstone>, StoreError> {
+        (**self).tombstone(id).await
     }
 
     async fn lease(
@@ -427,6 +471,15 @@ impl<T: ConnectionStore + ?Sized> ConnectionStore for Arc<T> {
         (**self).release(lease).await
     }
 
+    async fn journal(
+        &self,
+        id: ConnectionId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        (**self).journal(id, after, limit).await
+    }
+
     async fn entries(
         &self,
         cursor: Cursor,
@@ -435,7 +488,15 @@ impl<T: ConnectionStore + ?Sized> ConnectionStore for Arc<T> {
         (**self).entries(cursor, limit).await
     }
 
-    async fn journal(&self, id: ConnectionId) -> Result<Vec<Entry>, StoreError> {
-        (**self).journal(id).await
+    async fn acknowledge(&self, consumer: &Consumer, cursor: Cursor) -> Result<(), StoreError> {
+        (**self).acknowledge(consumer, cursor).await
+    }
+
+    async fn acknowledged(&self, consumer: &Consumer) -> Result<Cursor, StoreError> {
+        (**self).acknowledged(consumer).await
+    }
+
+    async fn due_hint(&self) {
+        (**self).due_hint().await;
     }
 }

@@ -1,0 +1,40 @@
+//! The memory store keeps the contract of stores.
+
+#![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use keywheel_connection::conformance::Fixture;
+use keywheel_connection::{ConnectionStore, MemoryStore, store_conformance};
+use keywheel_core::{Clock, ManualClock};
+
+#[derive(Debug)]
+struct InMemory {
+    clock: ManualClock,
+}
+
+#[async_trait]
+impl Fixture for InMemory {
+    async fn empty(&self) -> Arc<dyn ConnectionStore> {
+        Arc::new(MemoryStore::new(Arc::new(self.clock.clone())))
+    }
+
+    async fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    async fn pass(&self, span: Duration) {
+        self.clock.advance(TimeDelta::from_std(span).unwrap());
+    }
+
+    async fn set_back(&self, by: Duration) {
+        self.clock.advance(-TimeDelta::from_std(by).unwrap());
+    }
+}
+
+store_conformance!(InMemory {
+    clock: ManualClock::new(DateTime::UNIX_EPOCH + TimeDelta::days(20_000)),
+});
