@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
-    Actor, Cause, Connection, ConnectionId, ConnectionStore, KeyRing, MemoryStore,
+    Actor, Cause, Connection, ConnectionId, ConnectionStore, Entry, Event, KeyRing, MemoryStore,
     RotationSettings, Seconds,
 };
 use keywheel_core::{ClientSecret, Clock, Secret};
@@ -169,6 +169,18 @@ impl Rig {
     pub async fn load(&self, id: ConnectionId) -> Connection {
         let stored = self.store.load(id).await.expect("memory does not fail");
         stored.expect("the connection exists").connection
+    }
+
+    /// Returns what happened to the connection.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the journal can't be read.
+    pub async fn events(&self, id: ConnectionId) -> Vec<Event> {
+        let journal = self.store.journal(id, 0, u32::MAX).await;
+        let events = journal.expect("memory does not fail");
+        let read = |entry: &Entry| entry.event().expect("a readable event");
+        events.iter().map(read).collect()
     }
 
     /// Returns the connection's status.

@@ -4,8 +4,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
-    Claimed, Connection, ConnectionId, ConnectionName, ConnectionStore, Cursor, Entry, Holder,
-    Lease, MemoryStore, Namespace, Save, StoreError, StoreErrorKind, Version, Versioned,
+    Claimed, Connection, ConnectionId, ConnectionName, ConnectionStore, Consumer, Cursor, Entry,
+    Holder, Lease, MemoryStore, Namespace, Page, Save, StoreError, StoreErrorKind, Tombstone,
+    Version, Versioned,
 };
 
 use crate::{Effects, Fate, Watch};
@@ -108,7 +109,28 @@ impl ConnectionStore for WatchedStore {
         self.inner.entries(cursor, limit).await
     }
 
-    async fn journal(&self, id: ConnectionId) -> Result<Vec<Entry>, StoreError> {
-        self.inner.journal(id).await
+    async fn journal(
+        &self,
+        id: ConnectionId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        self.inner.journal(id, after, limit).await
+    }
+
+    async fn list(&self, page: Page<'_>) -> Result<Vec<Versioned>, StoreError> {
+        self.inner.list(page).await
+    }
+
+    async fn tombstone(&self, id: ConnectionId) -> Result<Option<Tombstone>, StoreError> {
+        self.inner.tombstone(id).await
+    }
+
+    async fn acknowledge(&self, consumer: &Consumer, cursor: Cursor) -> Result<(), StoreError> {
+        self.inner.acknowledge(consumer, cursor).await
+    }
+
+    async fn acknowledged(&self, consumer: &Consumer) -> Result<Cursor, StoreError> {
+        self.inner.acknowledged(consumer).await
     }
 }

@@ -1,5 +1,6 @@
 use chrono::TimeDelta;
-use keywheel_connection::{Cause, EventKind, IssuerErrorKind, StoreErrorKind, TroubleKind};
+use keywheel_connection::{Actor, Cause, EventKind, IssuerErrorKind, StoreErrorKind, TroubleKind};
+use keywheel_core::Clock;
 use keywheel_rotation::{Health, Waiting};
 use workspace_tests::{Lag, Rig, settings};
 
@@ -67,10 +68,9 @@ async fn a_second_request_joins_the_first() {
     let rig = Rig::new(5);
     let id = rig.create(settings()).await;
 
-    let actor = keywheel_connection::Actor::named("test");
     let joined = rig
         .connections()
-        .rotate_now(id, Cause::Manual, &actor)
+        .rotate_now(id, Cause::Manual, &Actor::named("test"))
         .await
         .unwrap();
 
@@ -87,18 +87,14 @@ async fn the_schedule_rotates_at_its_local_time_across_daylight_saving() {
 
     let deadline = TimeDelta::days(65);
     rig.rotator()
-        .drive(id, keywheel_core::Clock::now(&rig.clock) + deadline, |_| {
-            false
-        })
+        .drive(id, rig.clock.now() + deadline, |_| false)
         .await
         .unwrap();
 
     rig.assert_clean(id, 3).await;
-    let promoted: Vec<_> = keywheel_connection::ConnectionStore::journal(&rig.store, id)
-        .await
-        .unwrap()
+    let events = rig.events(id).await;
+    let promoted: Vec<_> = events
         .iter()
-        .map(|entry| entry.event().unwrap())
         .filter(|event| matches!(event.kind, EventKind::Intent { .. }))
         .map(|event| event.at.format("%FT%R").to_string())
         .collect();
@@ -136,12 +132,10 @@ async fn a_secret_that_is_never_accepted_is_removed_and_another_one_minted() {
     rig.settle(id, TimeDelta::minutes(30)).await;
 
     rig.assert_clean(id, 1).await;
-    let journal = keywheel_connection::ConnectionStore::journal(&rig.store, id)
-        .await
-        .unwrap();
-    let quarantined = journal
+    let events = rig.events(id).await;
+    let quarantined = events
         .iter()
-        .filter(|e| matches!(e.event().unwrap().kind, EventKind::Quarantined { .. }));
+        .filter(|event| matches!(event.kind, EventKind::Quarantined { .. }));
     assert_eq!(quarantined.count(), 1);
 }
 
@@ -190,7 +184,7 @@ async fn a_policy_that_caps_the_lifetime_is_met_by_asking_for_less() {
     assert_eq!(rig.settle(id, TimeDelta::minutes(10)).await, None);
 
     let status = rig.status(id).await;
-    let life = status.end.unwrap() - keywheel_core::Clock::now(&rig.clock);
+    let life = status.end.unwrap() - rig.clock.now();
     assert!(life < TimeDelta::days(24), "{life}");
     assert!(life > TimeDelta::days(22), "{life}");
     rig.assert_clean(id, 1).await;
