@@ -68,6 +68,13 @@ pub struct Work {
 }
 
 impl Work {
+    /// Tells whether the lease is still ours, as far as we know. [`Rotator::advance`] gives it back when
+    /// there is nothing to do for a while.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        !self.released
+    }
+
     /// Returns the connection as it was last saved.
     #[must_use]
     pub fn connection(&self) -> &Connection {
