@@ -1,0 +1,262 @@
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use keywheel_connection::{StoreError, StoreErrorKind};
+use keywheel_core::Clock;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use tokio::sync::{Notify, oneshot};
+
+use crate::error::{closed, failed, is_refusal};
+use crate::row::micros;
+use crate::write::{Fault, Write, Writing};
+use crate::{file, schema};
+
+/// What is needed to open the file, now and again after a fault.
+pub(crate) struct Opening {
+    pub(crate) path: PathBuf,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) busy_timeout: Duration,
+}
+
+impl Opening {
+    fn writer(&self) -> Result<Connection, StoreError> {
+        file::prepare(&self.path)?;
+        let mut connection = self.connect().map_err(failed)?;
+        connection
+            .execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -16000;")
+            .map_err(failed)?;
+        schema::migrate(&mut connection, &self.path)?;
+        // Only now: the marks of a new file must be in the file itself, not in its log.
+        let mode: String = connection
+            .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+            .map_err(failed)?;
+        if mode == "wal" {
+            Ok(connection)
+        } else {
+            Err(StoreError::new(
+                StoreErrorKind::NotOurs,
+                "database: this file system can't share memory between processes; use a local disk",
+            ))
+        }
+    }
+
+    /// Opens the file for a thread that reads.
+    pub(crate) fn reader(&self) -> Result<Connection, StoreError> {
+        let connection = self.connect().map_err(failed)?;
+        connection
+            .execute_batch("PRAGMA query_only = ON;")
+            .map_err(failed)?;
+        Ok(connection)
+    }
+
+    pub(crate) fn connect(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(self.busy_timeout)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        Ok(connection)
+    }
+}
+
+impl fmt::Debug for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opening")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The one thread that writes: what arrives while it commits shares the next commit.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    queue: Sender<Job>,
+}
+
+enum Job {
+    Close(oneshot::Sender<()>),
+    Write(Box<dyn Pending>),
+}
+
+impl Writer {
+    /// Opens the file on a new thread.
+    pub(crate) async fn start(opening: Arc<Opening>, due: Arc<Notify>) -> Result<Self, StoreError> {
+        let (queue, jobs) = channel();
+        let (opened, result) = oneshot::channel();
+        thread::spawn(move || {
+            let mut thread = Thread {
+                opening,
+                due,
+                connection: None,
+                latest: i64::MAX,
+            };
+            let ready = thread.open();
+            let failed = ready.is_err();
+            if opened.send(ready).is_ok() && !failed {
+                thread.run(&jobs);
+            }
+        });
+        result.await.unwrap_or_else(|_| Err(closed()))?;
+        Ok(Self { queue })
+    }
+
+    /// Carries `write` out and commits it, together with others'.
+    pub(crate) async fn write<W: Write>(&self, write: W) -> Result<W::Output, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let task = Task {
+            write,
+            outcome: None,
+            reply,
+        };
+        self.queue
+            .send(Job::Write(Box::new(task)))
+            .map_err(|_| closed())?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    pub(crate) async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.queue.send(Job::Close(done)).is_ok() {
+            drop(closed.await);
+        }
+    }
+}
+
+struct Thread {
+    opening: Arc<Opening>,
+    due: Arc<Notify>,
+    connection: Option<Connection>,
+    /// The latest time that the clock has shown.
+    latest: i64,
+}
+
+impl Thread {
+    fn run(mut self, jobs: &Receiver<Job>) {
+        while let Ok(first) = jobs.recv() {
+            let mut batch = Vec::new();
+            let mut close = None;
+            for job in std::iter::once(first).chain(jobs.try_iter().take(BATCH)) {
+                match job {
+                    Job::Close(done) => close = Some(done),
+                    Job::Write(task) => batch.push(task),
+                }
+            }
+            self.commit(batch);
+            if let Some(done) = close {
+                drop(self.connection);
+                drop(done);
+                return;
+            }
+        }
+    }
+
+    /// Commits all of a batch, or tells each why not.
+    fn commit(&mut self, mut batch: Vec<Box<dyn Pending>>) {
+        // Nobody waits for what was dropped; a lease would be taken for nobody.
+        batch.retain(|task| !task.is_dropped());
+        match self.attempt(&mut batch) {
+            Ok(()) => batch.into_iter().for_each(|task| task.reply(None)),
+            Err(Fault::Failed(error)) if is_refusal(&error) && batch.len() > 1 => {
+                // One of them is at fault; the others are not to suffer from it.
+                for task in batch {
+                    self.commit(vec![task]);
+                }
+            }
+            Err(fault) => {
+                let error = Arc::new(fault.into_error());
+                batch
+                    .into_iter()
+                    .for_each(|task| task.reply(Some(error.clone())));
+            }
+        }
+    }
+
+    fn attempt(&mut self, batch: &mut [Box<dyn Pending>]) -> Result<(), Fault> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if self.connection.is_none() {
+            self.open()?;
+        }
+        let result = self.transact(batch);
+        // After a fault of the file, a new connection may do better.
+        if result.as_ref().is_err_and(|error| !is_refusal(error)) {
+            self.connection = None;
+        }
+        Ok(result?)
+    }
+
+    fn transact(&mut self, batch: &mut [Box<dyn Pending>]) -> rusqlite::Result<()> {
+        let connection = self.connection.as_mut().expect("opened before");
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Only now: another process may have written while this one waited.
+        let now = micros(self.opening.clock.now());
+        let mut writing = Writing::new(&transaction, now);
+        if now < self.latest.saturating_sub(STEP) {
+            writing.end_leases_after(now.saturating_add(STEP))?;
+        }
+        for task in batch {
+            task.apply(&mut writing)?;
+        }
+        let has_become_due = writing.has_become_due();
+        transaction.commit()?;
+        self.latest = now;
+        if has_become_due {
+            self.due.notify_one();
+        }
+        Ok(())
+    }
+
+    fn open(&mut self) -> Result<(), StoreError> {
+        self.connection = Some(self.opening.writer()?);
+        Ok(())
+    }
+}
+
+/// A write whose caller waits.
+trait Pending: Send {
+    fn apply(&mut self, writing: &mut Writing<'_>) -> rusqlite::Result<()>;
+    fn is_dropped(&self) -> bool;
+    fn reply(self: Box<Self>, failed: Option<Arc<StoreError>>);
+}
+
+struct Task<W: Write> {
+    write: W,
+    outcome: Option<Result<W::Output, StoreError>>,
+    reply: oneshot::Sender<Result<W::Output, StoreError>>,
+}
+
+impl<W: Write> Pending for Task<W> {
+    fn apply(&mut self, writing: &mut Writing<'_>) -> rusqlite::Result<()> {
+        self.outcome = Some(match self.write.apply(writing) {
+            Ok(output) => Ok(output),
+            Err(Fault::Refused(error)) => Err(error),
+            Err(Fault::Failed(error)) => return Err(error),
+        });
+        Ok(())
+    }
+
+    fn is_dropped(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn reply(self: Box<Self>, failed: Option<Arc<StoreError>>) {
+        let answer = match failed {
+            Some(error) => Err(StoreError::new(error.kind(), error.to_string()).with_source(error)),
+            None => self.outcome.unwrap_or_else(|| Err(closed())),
+        };
+        drop(self.reply.send(answer));
+    }
+}
+
+/// How many writes share a commit at most: what a second of waiting is worth.
+const BATCH: usize = 512;
+
+/// How far the clock may be set back without a look at the leases: they last that much longer.
+const STEP: i64 = 1_000_000;
+
+/// More than there are different statements.
+const STATEMENTS: usize = 64;

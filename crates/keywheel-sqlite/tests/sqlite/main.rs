@@ -1,0 +1,6 @@
+//! The SQLite store keeps the contract of stores, and is careful with files.
+
+#![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
+mod contract;
+mod files;
