@@ -11,6 +11,7 @@
 mod story;
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel::Keywheel;
@@ -18,20 +19,30 @@ use keywheel::connection::{
     Access, Actor, Connection, ConnectionId, KeyRing, RotationSettings, Seconds,
 };
 use keywheel::core::{
-    ClientSecret, Clock, Cloud, CredentialError, ReqwestSend, Scope, Secret, TokenCredential,
-    TokenRequest,
+    ClientSecret, Clock, Cloud, CredentialError, Report, ReqwestSend, Scope, Secret,
+    TokenCredential, TokenRequest,
 };
 use keywheel::credentials::{TokenEndpoint, prove_secret};
 use keywheel::rotation::{Advance, NewConnection};
 use keywheel::schedule::Schedule;
 use keywheel::sqlite::SqliteStore;
-use keywheel_emulator::{Behaviours, Emulator, Span};
+use keywheel_emulator::{Emulator, Span};
 use story::{Story, Timing};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("failed: {}", Report(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<()> {
     let mut timing = Timing::start();
     let demo = Demo::start().await?;
     timing.lap("emulator, certificates, database");
@@ -82,17 +93,17 @@ impl Clock for Wall {
 
 impl Demo {
     async fn start() -> Result<Self> {
-        // New secrets take a few seconds until the token endpoint knows them, as in Azure.
-        let mut behaviours = Behaviours::default();
-        behaviours.secret_propagation =
-            Span::between(TimeDelta::seconds(4), TimeDelta::seconds(18));
         let clock = keywheel_emulator::Clock::standing_at("2026-02-27T12:00:00Z".parse()?);
-        let emulator = Emulator::builder()
-            .clock(clock)
-            .behaviours(behaviours)
-            .start()
-            .await?;
-        let cloud = Cloud::from_endpoints(&emulator.authority().parse()?, &emulator.graph().parse()?)?;
+        let emulator = Emulator::builder().clock(clock).start().await?;
+        // New secrets take a few seconds until the token endpoint knows them, as in Azure.
+        emulator.behave(|service| {
+            service.secret_propagation =
+                Span::between(TimeDelta::seconds(4), TimeDelta::seconds(18));
+        });
+        // The application's first secret was made a while ago.
+        emulator.clock().advance(TimeDelta::minutes(1));
+        let cloud =
+            Cloud::from_endpoints(&emulator.authority().parse()?, &emulator.graph().parse()?)?;
         let http = ReqwestSend::builder()
             .root_certificates(emulator.ca_pem().to_owned())
             .without_system_roots()
@@ -101,7 +112,10 @@ impl Demo {
         let folder = tempfile::tempdir()?;
         let wall = Wall(emulator.clock().clone());
         let file = folder.path().join("keywheel.db");
-        let store = SqliteStore::builder(file).clock(wall.clone()).open().await?;
+        let store = SqliteStore::builder(file)
+            .clock(wall.clone())
+            .open()
+            .await?;
         let mut key = [0; 32];
         keywheel::core::Entropy::fill(&keywheel::core::SystemEntropy::new(), &mut key);
         let keywheel = Keywheel::builder(store, KeyRing::new(&key)?)
@@ -111,7 +125,10 @@ impl Demo {
             .build()?;
 
         let app = emulator.default_app();
-        println!("A tenant of its own on this machine: {}", emulator.authority());
+        println!(
+            "A tenant of its own on this machine: {}",
+            emulator.authority()
+        );
         println!(
             "An application with one client secret, key id {}, that owns itself.",
             app.secret_key_id()
@@ -128,7 +145,10 @@ impl Demo {
     async fn create(&self) -> Result<ConnectionId> {
         let app = self.emulator.default_app();
         let schedule = schedule()?;
-        println!("Rotation: {}", schedule.describe(self.emulator.clock().now()));
+        println!(
+            "Rotation: {}",
+            schedule.describe(self.emulator.clock().now())
+        );
         let mut settings = RotationSettings::new(schedule);
         settings.grace = Seconds(3600);
         let secret = Secret::new(app.secret().expose());
@@ -161,7 +181,9 @@ impl Demo {
                 return Ok(());
             }
             if let Advance::Waiting { until, .. } = advance {
-                self.emulator.clock().set(until.ok_or("something to wait for")?);
+                self.emulator
+                    .clock()
+                    .set(until.ok_or("something to wait for")?);
             }
             if !work.is_held() {
                 work = self.keywheel.rotator().lease(id).await?;
@@ -197,12 +219,16 @@ impl Demo {
         let endpoint = TokenEndpoint::new(self.http.clone(), &self.cloud, &tenant)
             .with_clock(Wall(self.emulator.clock().clone()));
         let request = TokenRequest::new(self.scope());
-        prove_secret(&endpoint, client, secret, &request).await.map(drop)
+        prove_secret(&endpoint, client, secret, &request)
+            .await
+            .map(drop)
     }
 
     async fn current_works(&self, id: ConnectionId) -> Result<()> {
         let credential = self.keywheel.credential(id).await?;
-        let token = credential.get_token(&TokenRequest::new(self.scope())).await?;
+        let token = credential
+            .get_token(&TokenRequest::new(self.scope()))
+            .await?;
         println!(
             "  current     gives a Graph token, valid until {}",
             token.expires_on.format("%F %H:%M UTC")
@@ -213,7 +239,11 @@ impl Demo {
     fn show_application(&self) {
         let app = self.emulator.default_app();
         for secret in self.emulator.live_secrets(app.client_id()) {
-            println!("  application holds key id {}: {}", secret.key_id, secret.display_name.unwrap_or_default());
+            println!(
+                "  application holds key id {}: {}",
+                secret.key_id,
+                secret.display_name.unwrap_or_default()
+            );
         }
     }
 

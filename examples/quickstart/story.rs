@@ -23,7 +23,7 @@ impl EventSink for Story {
 
 impl Story {
     fn tell(&self, event: &EventKind) -> Option<String> {
-    Some(match event {
+        Some(match event {
         EventKind::ConnectionCreated { .. } => {
             "validated   a token was obtained and the application read; the connection is stored".to_owned()
         }
@@ -95,6 +95,9 @@ impl Timing {
         for (name, time) in &self.laps {
             println!("  {:>7.1} ms  {name}", time.as_secs_f64() * 1e3);
         }
-        println!("  {:>7.1} ms  in all", self.started.elapsed().as_secs_f64() * 1e3);
+        println!(
+            "  {:>7.1} ms  in all",
+            self.started.elapsed().as_secs_f64() * 1e3
+        );
     }
 }

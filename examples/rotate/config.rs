@@ -7,9 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use keywheel::connection::ConnectionName;
-use keywheel::core::{
-    ClientId, ClientSecret, Cloud, KeyId, ReqwestSend, Secret, TenantId,
-};
+use keywheel::core::{ClientId, ClientSecret, Cloud, KeyId, ReqwestSend, Secret, TenantId};
 use url::Url;
 
 use crate::end::{End, Result};
@@ -62,7 +60,9 @@ impl Config {
             ))
         };
         Ok((
-            self.tenant.clone().ok_or_else(|| missing("AZURE_TENANT_ID"))?,
+            self.tenant
+                .clone()
+                .ok_or_else(|| missing("AZURE_TENANT_ID"))?,
             self.client.ok_or_else(|| missing("AZURE_CLIENT_ID"))?,
             self.secret
                 .clone()
@@ -81,7 +81,8 @@ fn database() -> Result<PathBuf> {
     let place = variable("KEYWHEEL_DATABASE")?.unwrap_or_else(|| "keywheel.db".to_owned());
     if place.contains("://") {
         return Err(End::Bad(
-            "KEYWHEEL_DATABASE: only SQLite is supported so far; give the path of a file".to_owned(),
+            "KEYWHEEL_DATABASE: only SQLite is supported so far; give the path of a file"
+                .to_owned(),
         ));
     }
     Ok(place.into())
@@ -122,7 +123,10 @@ fn http() -> Result<ReqwestSend> {
 
 fn parsed<T: FromStr<Err: Error>>(name: &str) -> Result<Option<T>> {
     match variable(name)? {
-        Some(text) => text.parse().map(Some).map_err(|error| End::bad(name, error)),
+        Some(text) => text
+            .parse()
+            .map(Some)
+            .map_err(|error| End::bad(name, error)),
         None => Ok(None),
     }
 }

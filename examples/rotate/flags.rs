@@ -92,10 +92,10 @@ impl Flags {
     }
 
     fn schedule(&self, before: &Schedule) -> Result<Schedule> {
-        let zone = self.zone.as_deref().unwrap_or(before.zone().name());
+        let zone = self.zone.as_deref().unwrap_or_else(|| before.zone().name());
         Schedule::builder()
-            .every_days(self.interval.unwrap_or(before.interval_days()))
-            .at(self.at.unwrap_or(before.at()))
+            .every_days(self.interval.unwrap_or_else(|| before.interval_days()))
+            .at(self.at.unwrap_or_else(|| before.at()))
             .zone(zone)
             .anchor(before.anchor())
             .build()

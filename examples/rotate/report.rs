@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use chrono::{DateTime, Utc};
 use keywheel::connection::{Connection, Entry, EventKind, EventSink};
+use keywheel::core::{Clock, SystemClock};
 use keywheel::rotation::{Status, Waiting};
 use serde_json::{Value, json};
 
@@ -29,6 +30,7 @@ pub(crate) fn status(status: &Status) {
     let mut value = serde_json::to_value(status).unwrap_or_default();
     if let Value::Object(object) = &mut value {
         object.insert("event".to_owned(), "status".into());
+        object.insert("at".to_owned(), json!(SystemClock::new().now()));
         object.insert("settled".to_owned(), status.is_settled().into());
     }
     line(&value.to_string());
@@ -40,10 +42,14 @@ pub(crate) fn token(connection: &Connection, expires_on: DateTime<Utc>) {
         "event": "token",
         "connection": connection.id,
         "name": connection.name,
+        "at": SystemClock::new().now(),
         "expires_on": expires_on,
     });
     line(&value.to_string());
-    say(&format!("a Graph token was obtained; it ends at {}", time(expires_on)));
+    say(&format!(
+        "a Graph token was obtained; it ends at {}",
+        time(expires_on)
+    ));
 }
 
 /// What an unfinished rotation waits for.
@@ -91,12 +97,17 @@ fn sentence(event: &EventKind) -> Option<String> {
             format!("proof {proofs} of {wanted}: a fresh token with exactly the new secret")
         }
         EventKind::ProofRefused { retry_at, .. } => {
-            format!("Entra does not accept the new secret yet; again at {}", time(*retry_at))
+            format!(
+                "Entra does not accept the new secret yet; again at {}",
+                time(*retry_at)
+            )
         }
         EventKind::Quarantined { key_id, .. } => {
             format!("secret {key_id} was never accepted: it is removed, and another one minted")
         }
-        EventKind::Promoted { key_id, revoke_at, .. } => format!(
+        EventKind::Promoted {
+            key_id, revoke_at, ..
+        } => format!(
             "promoted {key_id}: it is the current secret; the one before is revoked at {}",
             time(*revoke_at)
         ),
@@ -118,10 +129,15 @@ fn sentence(event: &EventKind) -> Option<String> {
 }
 
 fn summary(status: &Status) -> String {
-    let key_ids: Vec<_> = status.live_key_ids.iter().map(ToString::to_string).collect();
-    let next = status
-        .next_due
-        .map_or_else(|| "no next run".to_owned(), |at| format!("next run {}", time(at)));
+    let key_ids: Vec<_> = status
+        .live_key_ids
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let next = status.next_due.map_or_else(
+        || "no next run".to_owned(),
+        |at| format!("next run {}", time(at)),
+    );
     format!(
         "connection {:?}: {:?}, secret {}, live key ids [{}], {} to be revoked, {next}",
         status.name.as_str(),

@@ -42,7 +42,10 @@ impl Session {
         Ok(self.status_of(&self.load().await?))
     }
 
-    #[expect(clippy::unused_self, reason = "the session's policy, which is the default one")]
+    #[expect(
+        clippy::unused_self,
+        reason = "the session's policy, which is the default one"
+    )]
     pub(crate) fn status_of(&self, connection: &Connection) -> Status {
         Status::of(connection, SystemClock::new().now(), &policy())
     }
@@ -143,11 +146,7 @@ async fn open_store(path: &Path) -> Result<SqliteStore> {
     })
 }
 
-fn wire(
-    config: &Config,
-    store: impl ConnectionStore + 'static,
-    ring: KeyRing,
-) -> Result<Keywheel> {
+fn wire(config: &Config, store: impl ConnectionStore + 'static, ring: KeyRing) -> Result<Keywheel> {
     Keywheel::builder(store, ring)
         .http(config.http.clone())
         .policy(policy())
@@ -156,10 +155,11 @@ fn wire(
         .map_err(End::failed)
 }
 
-/// One person runs this by hand, so another run need not wait long for a dead one's lease.
+/// The lease is short, so that a run need not wait long after one that was killed. It is renewed while a
+/// step takes longer.
 fn policy() -> Policy {
     let mut policy = Policy::default();
-    policy.lease = Duration::from_secs(10);
+    policy.lease = Duration::from_secs(3);
     policy
 }
 

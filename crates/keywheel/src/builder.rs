@@ -92,7 +92,6 @@ impl fmt::Debug for Keywheel {
 
 /// Wires a [`Keywheel`].
 #[derive(Debug)]
-#[must_use]
 pub struct KeywheelBuilder {
     store: Arc<dyn ConnectionStore>,
     sealer: Arc<dyn Sealer>,
@@ -105,30 +104,35 @@ pub struct KeywheelBuilder {
 
 impl KeywheelBuilder {
     /// Sets what sends requests. Default: [`ReqwestSend`] with the system's certificates.
+    #[must_use]
     pub fn http(mut self, http: impl HttpSend + 'static) -> Self {
         self.http = Some(Arc::new(http));
         self
     }
 
     /// Sets the clock. Default: the system's.
+    #[must_use]
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
     /// Sets where random bytes come from. Default: the system.
+    #[must_use]
     pub fn entropy(mut self, entropy: impl Entropy + 'static) -> Self {
         self.entropy = Arc::new(entropy);
         self
     }
 
     /// Sets what hears of events as they are committed. Default: nothing.
+    #[must_use]
     pub fn events(mut self, events: impl EventSink + 'static) -> Self {
         self.events = Some(Arc::new(events));
         self
     }
 
     /// Sets what holds for every rotation.
+    #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
