@@ -84,7 +84,7 @@ async fn bad_configuration_is_named_and_nothing_is_written() {
         ),
         flag(&["--interval", "0"], ["interval", "1"]),
         flag(&["--interval", "731"], ["interval", "730"]),
-        flag(&["--zone", "Mars/Olympus"], ["zone", "Mars/Olympus"]),
+        flag(&["--zone", "Mars/Olympus"], ["zone", "IANA name"]),
         flag(&["--at", "25:00"], ["--at", "02:30"]),
         flag(&["--proofs", "0"], ["--proofs", "1.."]),
         flag(&["--grace", "soon"], ["--grace", "1h"]),

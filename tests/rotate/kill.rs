@@ -16,12 +16,12 @@ async fn killed_at_random_points_it_loses_nothing() {
     let kills = cases(12, 50);
     let mut figures = Figures::default();
 
-    for n in 0..kills {
-        // Every fifth run asks for a rotation of its own, so that later ones are killed too.
+    while figures.killed < kills {
+        // Some runs ask for a rotation of their own, so that later ones are killed too.
         let mut flags = FLAGS.to_vec();
-        flags.extend((n % 5 == 4).then_some("--now"));
+        flags.extend((figures.killed % 3 == 2).then_some("--now"));
         let mut child = place.spawn(&flags);
-        let wait = Duration::from_secs_f64(SystemEntropy::new().unit() * 3.5);
+        let wait = Duration::from_secs_f64(SystemEntropy::new().unit() * 2.0);
         match tokio::time::timeout(wait, child.wait()).await {
             Ok(_) => figures.finished += 1,
             Err(_) => {
