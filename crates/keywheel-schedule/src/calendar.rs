@@ -83,32 +83,26 @@ impl Calendar {
         if let Some(until) = self.thaws(wall) {
             return Step { open: false, until };
         }
-        if self.windows.is_empty() {
-            return Step {
-                open: true,
-                until: self.freezes_after(wall),
-            };
-        }
-        match self
-            .windows
-            .iter()
-            .filter_map(|window| window.closes(wall))
-            .max()
-        {
+        let closes = if self.windows.is_empty() {
+            Some(i64::MAX)
+        } else {
+            self.windows.iter().find_map(|window| window.closes(wall))
+        };
+        match closes {
             Some(closes) => Step {
                 open: true,
                 until: closes.min(self.freezes_after(wall)),
             },
             None => Step {
                 open: false,
-                until: self
-                    .windows
-                    .iter()
-                    .filter_map(|window| window.opens(wall))
-                    .min()
-                    .unwrap_or(i64::MAX),
+                until: self.opens_after(wall),
             },
         }
+    }
+
+    fn opens_after(&self, wall: i64) -> i64 {
+        let opens = self.windows.iter().filter_map(|window| window.opens(wall));
+        opens.min().unwrap_or(i64::MAX)
     }
 
     /// Returns when the freeze that holds at `wall` ends, or `None` when none does.

@@ -73,7 +73,7 @@ impl Zone {
     #[must_use]
     pub fn new<Z: TimeZone>(name: &str, rules: &Z) -> Self
     where
-        Z::Offset: Display,
+        Z::Offset: Display + PartialEq,
     {
         Self::from_parts(name, Table::read(rules), None)
     }

@@ -164,6 +164,61 @@ fn a_freeze_moves_a_run_to_the_first_day_after_it() {
 }
 
 #[test]
+fn what_is_spread_ends_before_a_freeze_begins() {
+    for window in [Window::all_day(), window("20:00", "06:00")] {
+        for id in ["a", "b", "c", "d", "e", "f"] {
+            let plan = Plan::builder(schedule(30, "23:00", "UTC", "2026-11-25"))
+                .jitter(Jitter::new(id, hours(8)))
+                .window(window)
+                .freeze(freeze("2026-11-26", "2026-11-30"))
+                .build()
+                .unwrap();
+
+            let (at, why) = next(&plan, &since("2026-11-24T00:00:00"));
+
+            assert!(
+                ("2026-11-25T23:00:00".."2026-11-26T00:00:00").contains(&&*at),
+                "{at}"
+            );
+            assert_eq!(why, Why::Schedule);
+        }
+    }
+}
+
+#[test]
+fn windows_that_join_are_one() {
+    let plan = Plan::builder(daily("02:30", "UTC"))
+        .jitter(Jitter::new("connection 42", hours(12)))
+        .window(window("00:00", "06:00"))
+        .window(window("06:00", "18:00"))
+        .build()
+        .unwrap();
+    let life = since("2026-11-24T12:00:00");
+
+    let due = plan.next_due(&life, life.since).unwrap();
+
+    assert!(due.at() > utc("2026-11-25T06:00:00"), "{due}");
+    assert_eq!(plan.next_due(&life, utc("2026-11-25T06:00:00")), Some(due));
+}
+
+#[test]
+fn a_run_at_exactly_the_minimum_spacing_is_kept() {
+    let plan = Plan::builder(daily("02:30", "UTC"))
+        .minimum_spacing(hours(24))
+        .build()
+        .unwrap();
+
+    assert_eq!(
+        next(&plan, &since("2026-11-24T02:30:00")).0,
+        "2026-11-25T02:30:00"
+    );
+    assert_eq!(
+        next(&plan, &since("2026-11-24T02:30:01")).0,
+        "2026-11-26T02:30:00"
+    );
+}
+
+#[test]
 fn windows_follow_the_wall_clock_through_gap_and_fold() {
     let at = |time, from, to, last| {
         let plan = Plan::builder(daily(time, "Europe/Berlin"))

@@ -38,10 +38,7 @@ fn read(rules: &TimeZone) -> Table {
         if at > END {
             break;
         }
-        // Where only the law changes from standard to summer time, the clock shows nothing of it.
-        if segments.last().is_none_or(|(_, last)| *last != kind) {
-            segments.push((at, kind));
-        }
+        segments.push((at, kind));
     }
-    Table::new(&segments)
+    Table::new(segments)
 }

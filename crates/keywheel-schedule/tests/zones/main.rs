@@ -13,14 +13,24 @@ use std::sync::{LazyLock, Mutex};
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use keywheel_schedule::{Schedule, Zone};
+use proptest::test_runner::Config as ProptestConfig;
 
-/// How many random questions are asked: few, or what the full test command asks.
-fn cases(quick: u32, full: u32) -> u32 {
-    if std::env::var_os("KEYWHEEL_TEST_FULL").is_some() {
-        full
-    } else {
-        quick
-    }
+/// Whether all zones and all questions are wanted, and not a few of each.
+fn is_full() -> bool {
+    std::env::var_os("KEYWHEEL_TEST_FULL").is_some()
+}
+
+/// How many random questions are asked.
+fn cases(quick: u32, full: u32) -> ProptestConfig {
+    ProptestConfig::with_cases(if is_full() { full } else { quick })
+}
+
+/// All zones, or some of them.
+fn some<T>(zones: impl IntoIterator<Item = T>) -> Vec<T> {
+    zones
+        .into_iter()
+        .step_by(if is_full() { 1 } else { 11 })
+        .collect()
 }
 
 /// The zone by the data of chrono-tz, whatever that of [`Zone::named`] is.

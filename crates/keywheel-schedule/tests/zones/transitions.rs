@@ -6,7 +6,7 @@ use chrono::{DateTime, LocalResult, NaiveDateTime, Offset, TimeDelta, TimeZone, 
 use chrono_tz::{TZ_VARIANTS, Tz};
 use keywheel_schedule::{Resolution, Zone};
 
-use crate::{DAY, END, cases, day, instant, schedule};
+use crate::{DAY, END, day, instant, is_full, schedule, some};
 
 #[derive(Clone, Copy)]
 struct Change {
@@ -15,7 +15,7 @@ struct Change {
     after: i64,
 }
 
-/// The changes of a zone's clock as chrono-tz shows it, hour by hour and then by halving.
+/// The changes of a zone's clock as chrono-tz shows it, day by day and then by halving.
 fn changes(tz: Tz) -> Vec<Change> {
     let offset = |at: i64| {
         i64::from(
@@ -25,10 +25,9 @@ fn changes(tz: Tz) -> Vec<Change> {
         )
     };
     let mut changes = Vec::new();
-    let step = if cases(0, 1) == 1 { 3600 } else { DAY };
     let mut from = 0;
     while from < END - 2 * DAY {
-        let to = from + step;
+        let to = from + DAY;
         if offset(from) != offset(to) {
             let (mut low, mut high) = (from, to);
             while high - low > 1 {
@@ -99,9 +98,8 @@ fn expected(tz: Tz, local: NaiveDateTime, change: Change) -> (DateTime<Utc>, Res
 
 #[test]
 fn every_change_of_every_clock_is_met_exactly() {
-    let every = if cases(0, 1) == 1 { 1 } else { 5 };
     let (mut asked, mut wrong) = (0, String::new());
-    for tz in TZ_VARIANTS.iter().copied().step_by(every) {
+    for tz in some(TZ_VARIANTS) {
         let zone = Zone::new(tz.name(), &tz);
         for change in changes(tz) {
             for local in local_times(change) {
@@ -126,5 +124,6 @@ fn every_change_of_every_clock_is_met_exactly() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
-    assert!(asked > 100_000, "{asked}");
+    let least = if is_full() { 500_000 } else { 40_000 };
+    assert!(asked > least, "{asked}");
 }

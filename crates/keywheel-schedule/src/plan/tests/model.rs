@@ -19,7 +19,7 @@ struct Numbers {
     at: u32,
     /// First minute, length in minutes, weekdays as bits from Monday.
     windows: Vec<(u32, u32, u8)>,
-    /// First day of 2026, length in days.
+    /// First day after the last rotation, length in days.
     freezes: Vec<(u32, u32)>,
     jitter: u64,
     /// Minutes of 2026.
@@ -29,7 +29,7 @@ struct Numbers {
 
 fn numbers() -> impl Strategy<Value = Numbers> {
     let windows = prop::collection::vec((0_u32..1440, 1_u32..1440, 1_u8..128), 0..3);
-    let freezes = prop::collection::vec((0_u32..365, 0_u32..20), 0..3);
+    let freezes = prop::collection::vec((0_u32..40, 0_u32..10), 0..3);
     (
         prop::sample::select(TZ_VARIANTS.to_vec()),
         prop_oneof![Just(1_u32), 1_u32..40],
@@ -75,7 +75,8 @@ impl Numbers {
             plan = plan.window(window.on(Days::ALL.on_weekdays(days)));
         }
         for (first, length) in &self.freezes {
-            plan = plan.freeze(Freeze::new(day(*first), day(first + length)).unwrap());
+            let (first, last) = self.frozen(*first, *length);
+            plan = plan.freeze(Freeze::new(first, last).unwrap());
         }
         plan.build().unwrap()
     }
@@ -88,10 +89,16 @@ impl Numbers {
         }
     }
 
+    fn frozen(&self, first: u32, length: u32) -> (NaiveDate, NaiveDate) {
+        let first = (self.since / 1440) as u32 + first;
+        (day(first), day(first + length))
+    }
+
     fn is_open(&self, at: DateTime<Utc>) -> bool {
         let local = self.zone.from_utc_datetime(&at.naive_utc()).naive_local();
         let frozen = |(first, length): &(u32, u32)| {
-            (day(*first)..=day(first + length)).contains(&local.date())
+            let (first, last) = self.frozen(*first, *length);
+            (first..=last).contains(&local.date())
         };
         let inside = |(from, length, weekdays): &(u32, u32, u8)| {
             let minute = local.hour() * 60 + local.minute();
