@@ -57,6 +57,9 @@ pub struct Behaviours {
     /// What `Application.ReadWrite.OwnedBy` alone may read. Sources disagree; default
     /// [`OwnedByReads::Owned`], the stricter.
     pub owned_by_reads: OwnedByReads,
+    /// Whether an application that creates an object becomes its owner. Sources disagree; default true. A
+    /// user always does.
+    pub creator_owns: bool,
     /// Whether Graph tells the `hint` of a secret. Default true.
     pub hints: bool,
     /// Whether assertions may name the v1 token endpoint or the tenant's issuer as audience; reported,
@@ -88,6 +91,7 @@ impl Default for Behaviours {
             graph_throttle: None,
             concurrency: Concurrency::default(),
             owned_by_reads: OwnedByReads::Owned,
+            creator_owns: true,
             hints: true,
             lenient_audience: false,
             line_breaks: false,
@@ -102,6 +106,11 @@ impl Behaviours {
     pub(crate) fn delay(&self, span: Span, id: Uuid, replica: u64, event: Event) -> TimeDelta {
         let (high, low) = id.as_u64_pair();
         span.at(unit(hash(self.seed, &[high, low, replica, event as u64])))
+    }
+
+    /// Returns how long a replica may still go by what was removed.
+    pub(crate) fn longest_memory(&self) -> TimeDelta {
+        self.removal_propagation.max.max(self.read_lag.max)
     }
 
     /// Tells whether what happened to `id` at `since` has arrived at `replica`.

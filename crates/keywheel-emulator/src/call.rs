@@ -54,6 +54,17 @@ impl Call {
         }
     }
 
+    /// Builds the `GET` that a browser sends for an address.
+    pub(crate) fn get(address: &str, origin: &str) -> Option<Self> {
+        let url = url::Url::parse(address).ok()?;
+        let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
+        let request = http::Request::get(target).body(()).ok()?;
+        let (parts, ()) = request.into_parts();
+        let mut call = Self::new(&parts, Bytes::new(), origin, Surface::Login);
+        call.origin = url.origin().ascii_serialization();
+        Some(call)
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }

@@ -9,17 +9,20 @@ use uuid::Uuid;
 
 use crate::behaviour::Behaviours;
 use crate::builder::{Builder, StartError};
+use crate::call::Call;
 use crate::clock::Clock;
-use crate::directory::{History, Key, Kind, Object, Password};
+use crate::directory::{Key, Kind, Object, Password};
 use crate::fault::{Fault, InjectedFault};
+use crate::hand::{Unknown, held};
+use crate::issuer::ExternalIssuer;
 use crate::keys::pem;
-use crate::log::{Effect, EffectRecord, RequestRecord};
+use crate::log::{EffectRecord, RequestRecord};
 use crate::material::KeyMaterial;
 use crate::seed::two_years_after;
 use crate::server::Phase;
 use crate::snapshot::Snapshot;
-use crate::world::{Service, World};
-use crate::{SecretText, random};
+use crate::world::Service;
+use crate::{PolicySeed, SecretText, identity};
 
 /// A running emulator. It stops when it is dropped.
 ///
@@ -144,11 +147,7 @@ impl Emulator {
     /// expired ones included. Empty when there is no such application.
     #[must_use]
     pub fn live_secrets(&self, client_id: &str) -> Vec<SecretInfo> {
-        let world = self.service.world();
-        held(&world, client_id, |object| {
-            let present = object.passwords.iter().filter(|it| it.history.present());
-            present.map(|it| SecretInfo::of(it, object)).collect()
-        })
+        self.service.secrets(client_id)
     }
 
     /// Returns the key ids of the certificates that the application holds now.
@@ -165,20 +164,7 @@ impl Emulator {
     /// expired. What propagation still hides counts as in force.
     #[must_use]
     pub fn accepts(&self, client_id: &str, text: &str) -> bool {
-        let now = self.service.clock.now();
-        let world = self.service.world();
-        let fits = |it: &&Password| {
-            it.history.present() && it.start <= now && now < it.end && it.text.expose() == text
-        };
-        !held(&world, client_id, |object| {
-            object
-                .passwords
-                .iter()
-                .filter(fits)
-                .map(|it| it.key_id)
-                .collect()
-        })
-        .is_empty()
+        self.service.accepts(client_id, text)
     }
 
     /// Adds a client secret by an administrator's hand: valid from now for two years.
@@ -186,13 +172,9 @@ impl Emulator {
     /// # Errors
     ///
     /// When no application has this client id.
-    pub fn add_secret(
-        &self,
-        client_id: &str,
-        display_name: &str,
-    ) -> Result<AddedSecret, UnknownApplication> {
-        let now = self.service.clock.now();
-        self.add_secret_until(client_id, display_name, two_years_after(now))
+    pub fn add_secret(&self, client_id: &str, display_name: &str) -> Result<AddedSecret, Unknown> {
+        let end = two_years_after(self.clock().now());
+        self.service.add_secret(client_id, display_name, end)
     }
 
     /// Adds a client secret that expires at `end`, in the past if need be.
@@ -205,31 +187,8 @@ impl Emulator {
         client_id: &str,
         display_name: &str,
         end: DateTime<Utc>,
-    ) -> Result<AddedSecret, UnknownApplication> {
-        let now = self.service.clock.now();
-        let world = &mut *self.service.world();
-        let object = application(world, client_id)?;
-        let password = Password {
-            key_id: random::guid(),
-            display_name: Some(display_name.to_owned()),
-            text: random::client_secret(),
-            start: now.min(end),
-            end,
-            history: History::starting(now),
-        };
-        let added = AddedSecret {
-            key_id: password.key_id.to_string(),
-            text: password.text.clone(),
-        };
-        object.passwords.insert(0, password);
-        let effect = Effect::SecretAdded {
-            client_id: client_id.to_owned(),
-            key_id: added.key_id.clone(),
-            display_name: Some(display_name.to_owned()),
-            end,
-        };
-        self.service.note(world, None, effect);
-        Ok(added)
+    ) -> Result<AddedSecret, Unknown> {
+        self.service.add_secret(client_id, display_name, end)
     }
 
     /// Removes a client secret by an administrator's hand; tells whether it was there.
@@ -237,25 +196,93 @@ impl Emulator {
     /// # Errors
     ///
     /// When no application has this client id.
-    pub fn remove_secret(&self, client_id: &str, key_id: &str) -> Result<bool, UnknownApplication> {
-        let now = self.service.clock.now();
-        let world = &mut *self.service.world();
-        let object = application(world, client_id)?;
-        let found = object
-            .passwords
-            .iter_mut()
-            .filter(|it| it.history.present())
-            .find(|it| it.key_id.to_string().eq_ignore_ascii_case(key_id));
-        let Some(password) = found else {
-            return Ok(false);
-        };
-        password.history.removed = Some(now);
-        let effect = Effect::SecretRemoved {
-            client_id: client_id.to_owned(),
-            key_id: key_id.to_owned(),
-        };
-        self.service.note(world, None, effect);
-        Ok(true)
+    pub fn remove_secret(&self, client_id: &str, key_id: &str) -> Result<bool, Unknown> {
+        self.service.remove_secret(client_id, key_id)
+    }
+
+    /// Grants an application permission of Graph, such as `Application.Read.All`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such application or permission.
+    pub fn grant_role(&self, client_id: &str, role: &str) -> Result<(), Unknown> {
+        self.service.set_role(client_id, role, true)
+    }
+
+    /// Takes an application permission back. Tokens that were issued keep it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such application or permission.
+    pub fn revoke_role(&self, client_id: &str, role: &str) -> Result<(), Unknown> {
+        self.service.set_role(client_id, role, false)
+    }
+
+    /// Makes `owner` an owner of the application: a user principal name, or a client id for that
+    /// application's service principal.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such application or owner.
+    pub fn add_owner(&self, client_id: &str, owner: &str) -> Result<(), Unknown> {
+        self.service.set_owner(client_id, owner, true)
+    }
+
+    /// Ends what [`add_owner`](Self::add_owner) began.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such application or owner.
+    pub fn remove_owner(&self, client_id: &str, owner: &str) -> Result<(), Unknown> {
+        self.service.set_owner(client_id, owner, false)
+    }
+
+    /// Sets a property of the application as Graph names it: `isDisabled`, `signInAudience`, ….
+    ///
+    /// # Errors
+    ///
+    /// When there is no such application, or no such property with a value of this type.
+    pub fn set_property(
+        &self,
+        client_id: &str,
+        name: &str,
+        value: impl Into<serde_json::Value>,
+    ) -> Result<(), Unknown> {
+        self.service.set_property(client_id, name, value.into())
+    }
+
+    /// Replaces the default app-management policy of a tenant (id or domain).
+    ///
+    /// # Errors
+    ///
+    /// When there is no such tenant, or the policy has a duration that is none.
+    pub fn set_policy(&self, tenant: &str, policy: &PolicySeed) -> Result<(), Unknown> {
+        self.service.set_policy(tenant, policy)
+    }
+
+    /// Makes the emulator know an issuer outside and its keys, for federated credentials.
+    pub fn trust_issuer(&self, issuer: &ExternalIssuer) {
+        let (url, jwks) = (issuer.url().to_owned(), issuer.jwks());
+        self.service.world().issuers.insert(url, jwks);
+    }
+
+    /// Walks through sign-in and consent at an authorize or admin consent address as this user, accepting
+    /// everything, and returns where the browser is sent: the redirect URI with code or error. (What a
+    /// `form_post` would carry stands in the query.) Nothing when the service shows an error page instead.
+    #[must_use]
+    pub fn sign_in(&self, address: &str, user: &str) -> Option<String> {
+        let call = Call::get(address, &self.service.origins.login)?;
+        let number = self.service.world().log.next_request();
+        identity::walk(&self.service, &call, number, user)
+    }
+
+    /// Revokes all sign-ins and refresh tokens of a user, as "revoke sessions" in the portal does.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such user.
+    pub fn revoke_sessions(&self, user: &str) -> Result<(), Unknown> {
+        self.service.revoke_sessions(user)
     }
 
     /// Returns what was asked lately, oldest first, without secrets. 10,000 requests are kept.
@@ -319,33 +346,6 @@ impl fmt::Debug for Emulator {
     }
 }
 
-fn application<'w>(
-    world: &'w mut World,
-    client_id: &str,
-) -> Result<&'w mut Object, UnknownApplication> {
-    let unknown = || UnknownApplication(client_id.to_owned());
-    let id = Uuid::try_parse(client_id).map_err(|_| unknown())?;
-    world.directory.application_mut(id).ok_or_else(unknown)
-}
-
-/// Gathers something from the application and its service principals.
-fn held<T>(world: &World, client_id: &str, of: impl Fn(&Object) -> Vec<T>) -> Vec<T> {
-    let Ok(id) = Uuid::try_parse(client_id) else {
-        return Vec::new();
-    };
-    let tenants = world.directory.tenants.values();
-    tenants
-        .flat_map(|tenant| tenant.objects.values())
-        .filter(|object| object.app_id == id)
-        .flat_map(of)
-        .collect()
-}
-
-/// No application has the client id.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("no application has the client id {0:?}: take one that the seed names")]
-pub struct UnknownApplication(String);
-
 /// A client secret that an application holds, without its text.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
@@ -365,7 +365,7 @@ pub struct SecretInfo {
 }
 
 impl SecretInfo {
-    fn of(password: &Password, holder: &Object) -> Self {
+    pub(crate) fn of(password: &Password, holder: &Object) -> Self {
         Self {
             key_id: password.key_id.to_string(),
             display_name: password.display_name.clone(),

@@ -1,13 +1,19 @@
+mod batch;
 mod body;
 mod caller;
 mod error;
+mod federated;
 mod filter;
+mod key;
 mod list;
 mod object;
+mod owner;
 mod password;
 mod path;
 mod permission;
 mod render;
+mod role;
+mod tenant;
 
 use chrono::{DateTime, Utc};
 
@@ -17,7 +23,7 @@ pub(crate) use self::path::{Operation, route};
 use crate::Route;
 use crate::behaviour::Seen;
 use crate::call::{Call, Ids, Reply};
-use crate::directory::{Object, Tenant};
+use crate::directory::{Kind, Object, Tenant};
 use crate::log::Effect;
 use crate::world::{Service, World};
 
@@ -80,13 +86,40 @@ impl Request<'_> {
             return Err(GraphError::method_not_allowed());
         }
         match self.operation.route {
+            Route::AddKey => key::add(self),
+            Route::AddOwner => owner::add(self),
             Route::AddPassword => password::add(self),
+            Route::AssignRole => role::assign(self),
+            Route::Batch => batch::run(self),
             Route::Count => list::count(self),
+            Route::Create => object::create(self),
+            Route::CreateFederated => federated::create(self),
+            Route::Delete => object::delete(self),
+            Route::DeleteFederated => federated::delete(self),
             Route::Get => object::get(self),
+            Route::GetFederated => federated::get(self),
             Route::List => list::list(self),
+            Route::ListFederated => federated::list(self),
+            Route::ListOwned => owner::owned(self),
+            Route::ListOwners => owner::list(self),
+            Route::ListRoles => role::list(self),
+            Route::Me => tenant::me(self),
+            Route::Organization => tenant::organization(self),
+            Route::Policy => tenant::policy(self),
+            Route::RemoveKey => key::remove(self),
+            Route::RemoveOwner => owner::remove(self),
             Route::RemovePassword => password::remove(self),
+            Route::UnassignRole => role::unassign(self),
+            Route::Update => object::update(self),
+            Route::UpdateFederated => federated::update(self),
+            Route::UserInfo => tenant::user_info(self),
             _ => Err(GraphError::unserved(self.call)),
         }
+    }
+
+    /// Returns the kind of object that the path is about.
+    pub(crate) fn kind(&self) -> Kind {
+        self.operation.kind.unwrap_or(Kind::Application)
     }
 
     /// Returns the caller's tenant.
@@ -124,10 +157,12 @@ impl Request<'_> {
         world: &'w mut World,
     ) -> Result<&'w mut Object, GraphError> {
         let id = self.object(world)?.id;
+        let kept = world.behaviours.longest_memory();
         object::conflict(world, self.caller.tenant, id, self.seen.now)?;
         let object = self.tenant_mut(world)?.objects.get_mut(&id);
         let object = object.ok_or_else(|| GraphError::not_found(&id.to_string()))?;
         object.written = Some(self.seen.now);
+        object.forget(self.seen.now - kept);
         Ok(object)
     }
 

@@ -1,7 +1,5 @@
 //! Microsoft Entra ID and the application side of Microsoft Graph, on your own machine.
 
-#![expect(dead_code, reason = "what the sign-in pages need comes next")]
-
 mod admin;
 mod behaviour;
 mod builder;
@@ -13,7 +11,9 @@ mod dispatch;
 mod emulator;
 mod fault;
 mod graph;
+mod hand;
 mod identity;
+mod issuer;
 mod jwt;
 mod keys;
 mod log;
@@ -30,8 +30,10 @@ mod world;
 pub use self::behaviour::{Behaviours, Concurrency, ConflictAnswer, OwnedByReads, Span, Throttle};
 pub use self::builder::{Builder, StartError};
 pub use self::clock::Clock;
-pub use self::emulator::{AddedSecret, DefaultApp, Emulator, SecretInfo, UnknownApplication};
+pub use self::emulator::{AddedSecret, DefaultApp, Emulator, SecretInfo};
 pub use self::fault::{Action, Fault, InjectedFault};
+pub use self::hand::Unknown;
+pub use self::issuer::ExternalIssuer;
 pub use self::log::{Effect, EffectRecord, RequestRecord};
 pub use self::material::{InvalidKeyMaterial, KeyMaterial};
 pub use self::route::{Route, UnknownRoute};

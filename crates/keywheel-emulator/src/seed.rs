@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::{Behaviours, Fault};
 
-pub(crate) use self::plant::{Pending, certify, plant, two_years_after};
+pub(crate) use self::plant::{Pending, certify, default_policy, plant, two_years_after};
 
 /// What the directory holds at the start: tenants, users, applications.
 ///

@@ -329,5 +329,5 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// No request that makes sense is larger.
-const LARGEST_BODY: usize = 1024 * 1024;
+/// What Graph takes.
+const LARGEST_BODY: usize = 4 * 1024 * 1024;

@@ -235,6 +235,15 @@ impl Object {
         listed + passwords.count() + keys.count() + self.redirect_uris().count()
     }
 
+    /// Forgets what was removed before `since`.
+    pub(crate) fn forget(&mut self, since: DateTime<Utc>) {
+        let kept = |history: History| history.removed.is_none_or(|removed| removed > since);
+        self.passwords.retain(|it| kept(it.history));
+        self.keys.retain(|it| kept(it.history));
+        self.federated.retain(|it| kept(it.history));
+        self.owners.retain(|_, history| kept(*history));
+    }
+
     pub(crate) fn is_owned_by(&self, principal: Uuid) -> bool {
         self.owners
             .get(&principal)

@@ -30,11 +30,6 @@ impl User {
         ])
     }
 
-    /// Tells whether the user may register applications beyond the directory's defaults.
-    pub(crate) fn creates_applications(&self) -> bool {
-        self.manages_applications() || self.has_role(&["Application Developer"])
-    }
-
     /// Tells whether the user may consent for everyone in the tenant.
     pub(crate) fn consents_for_all(&self) -> bool {
         self.has_role(&["Global Administrator", "Privileged Role Administrator"])

@@ -29,11 +29,6 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Returns the service principal of an application that calls for itself.
-    pub(crate) fn principal(&self) -> Option<Uuid> {
-        (!self.is_user).then_some(self.object_id)
-    }
-
     /// Returns the user that an application calls for.
     pub(crate) fn user(&self) -> Option<Uuid> {
         self.is_user.then_some(self.object_id)

@@ -18,20 +18,11 @@ pub(crate) fn add(request: &Request<'_>) -> Result<Reply, GraphError> {
     check_room(object, world)?;
     check_lock(request, world, object)?;
     check_policy(
-        world.directory.tenants[&request.caller.tenant]
-            .policies
-            .of(object.id),
+        request.tenant(world)?.policies.of(object.id),
         object,
         &wanted,
     )?;
-    let password = Password {
-        key_id: random::guid(),
-        display_name: wanted.display_name,
-        text: random::client_secret(),
-        start: wanted.start,
-        end: wanted.end,
-        history: History::starting(request.seen.now),
-    };
+    let password = wanted.make(request.seen.now);
     let mut shown = render::password(&password, &world.behaviours);
     shown["secretText"] = json!(password.text.expose());
     shown["@odata.context"] = json!(request.context("microsoft.graph.passwordCredential"));
@@ -75,6 +66,74 @@ pub(crate) fn remove(request: &Request<'_>) -> Result<Reply, GraphError> {
     Ok(Reply::empty(StatusCode::NO_CONTENT))
 }
 
+/// Credentials are not changed by `PATCH`: what is sent must be what is there.
+pub(crate) fn check_unchanged(object: &Object, sent: &Value) -> Result<(), GraphError> {
+    let present = || object.passwords.iter().filter(|it| it.history.present());
+    let sent: Vec<_> = sent.as_array().into_iter().flatten().collect();
+    for credential in &sent {
+        let id = credential["keyId"]
+            .as_str()
+            .and_then(|id| uuid::Uuid::try_parse(id).ok());
+        if !present().any(|it| Some(it.key_id) == id) {
+            return Err(GraphError::invalid(
+                "New password credentials must be generated with service actions.",
+            ));
+        }
+    }
+    for password in present() {
+        let id = password.key_id.to_string();
+        let twin = sent.iter().find(|it| {
+            it["keyId"]
+                .as_str()
+                .is_some_and(|it| it.eq_ignore_ascii_case(&id))
+        });
+        let same = twin.is_some_and(|it| {
+            let same_name = it
+                .get("displayName")
+                .is_none_or(|name| *name == json!(password.display_name));
+            let same_end = it
+                .get("endDateTime")
+                .is_none_or(|end| *end == json!(render::date(password.end)));
+            same_name && same_end && it.get("secretText").is_none_or(Value::is_null)
+        });
+        if !same {
+            return Err(GraphError::new(
+                400,
+                "KeyNotUpdatable",
+                format!("Update to existing credential with KeyId '{id}' is not allowed."),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Makes the secrets that `POST /applications` may ask for, and returns their texts.
+pub(crate) fn initial(
+    request: &Request<'_>,
+    world: &World,
+    object: &mut Object,
+    wanted: &Value,
+) -> Result<Vec<String>, GraphError> {
+    for credential in wanted.as_array().into_iter().flatten() {
+        let credential = credential.as_object().cloned().unwrap_or_default();
+        if credential.get("keyId").is_some_and(|id| !id.is_null()) {
+            return Err(GraphError::invalid(
+                "The property KeyId is not supported for Create Application flow.",
+            ));
+        }
+        let wanted = Wanted::of(&credential, request.seen.now)?;
+        check_room(object, world)?;
+        check_policy(
+            request.tenant(world)?.policies.of(object.id),
+            object,
+            &wanted,
+        )?;
+        object.passwords.insert(0, wanted.make(request.seen.now));
+    }
+    let texts = object.passwords.iter();
+    Ok(texts.map(|it| it.text.expose().to_owned()).collect())
+}
+
 /// What `addPassword` is asked for.
 struct Wanted {
     display_name: Option<String>,
@@ -95,9 +154,13 @@ impl Wanted {
                 ));
             }
         };
-        check_members(&credential)?;
-        let start = body::date(&credential, "startDateTime")?.unwrap_or(request.seen.now);
-        let end = body::date(&credential, "endDateTime")?.unwrap_or_else(|| two_years_after(start));
+        Self::of(&credential, request.seen.now)
+    }
+
+    fn of(credential: &Map<String, Value>, now: DateTime<Utc>) -> Result<Self, GraphError> {
+        check_members(credential)?;
+        let start = body::date(credential, "startDateTime")?.unwrap_or(now);
+        let end = body::date(credential, "endDateTime")?.unwrap_or_else(|| two_years_after(start));
         if end <= start {
             return Err(GraphError::new(
                 400,
@@ -106,10 +169,21 @@ impl Wanted {
             ));
         }
         Ok(Self {
-            display_name: body::text(&credential, "displayName")?,
+            display_name: body::text(credential, "displayName")?,
             start,
             end,
         })
+    }
+
+    fn make(self, now: DateTime<Utc>) -> Password {
+        Password {
+            key_id: random::guid(),
+            display_name: self.display_name,
+            text: random::client_secret(),
+            start: self.start,
+            end: self.end,
+            history: History::starting(now),
+        }
     }
 }
 

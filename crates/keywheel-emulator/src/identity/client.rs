@@ -17,8 +17,6 @@ use crate::world::World;
 pub(crate) struct Client {
     pub(crate) client_id: Uuid,
     pub(crate) name: String,
-    /// The application object; none when its home is unknown here, as for Microsoft's own.
-    pub(crate) application: Option<Uuid>,
     /// Its service principal in the tenant of the request.
     pub(crate) principal: Option<Uuid>,
     /// The tenant of the request.
@@ -132,7 +130,6 @@ pub(crate) fn find(
     Ok(Client {
         client_id: id,
         name: name.unwrap_or_default().to_owned(),
-        application: application.map(|(_, object)| object.id),
         principal: principal.map(|principal| principal.id),
         tenant: tenant.id,
     })

@@ -1,13 +1,15 @@
+use aws_lc_rs::digest::{SHA256, digest};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::client::{Client, Proof};
 use super::resource::Resource;
+use super::scope::Scopes;
 use super::token::Exchange;
-use crate::directory::Tenant;
+use crate::directory::{Tenant, User};
+use crate::jwt::encode;
 use crate::random;
-use crate::world::World;
 
 /// What will be signed, decided but not signed yet.
 #[derive(Debug)]
@@ -50,6 +52,89 @@ impl Issue {
     }
 }
 
+/// The tokens of a signed-in user.
+pub(crate) struct UserTokens<'a> {
+    pub(crate) tenant: &'a Tenant,
+    pub(crate) client: &'a Client,
+    pub(crate) proof: &'a Proof,
+    pub(crate) user: &'a User,
+    pub(crate) scopes: &'a Scopes,
+    /// All that was consented to of the resource, which may be more than is asked for.
+    pub(crate) granted: &'a [&'a str],
+}
+
+impl UserTokens<'_> {
+    pub(crate) fn issue(
+        &self,
+        exchange: &Exchange<'_>,
+        lifetime: TimeDelta,
+        openid: bool,
+        nonce: Option<&str>,
+    ) -> Issue {
+        let mut issue = Issue::of(exchange, self.access_claims(), lifetime);
+        issue.scope = Some(self.scopes.shown(self.granted));
+        if openid {
+            issue.id_token = Some(self.id_claims(exchange, nonce));
+        }
+        if exchange.form.get("client_info") == Some("1") {
+            let info = json!({ "uid": self.user.id, "utid": self.tenant.id });
+            issue.client_info = Some(encode(info.to_string()));
+        }
+        issue
+    }
+
+    fn access_claims(&self) -> Claims {
+        let mut claims =
+            Claims::common(self.tenant, self.client, *self.proof, &self.scopes.resource);
+        let granted = self
+            .granted
+            .iter()
+            .filter(|it| **it != "offline_access")
+            .copied();
+        let json = &mut claims.json;
+        json["acct"] = json!(0);
+        json["acr"] = json!("1");
+        json["amr"] = json!(["pwd"]);
+        json["name"] = json!(self.user.display_name);
+        json["oid"] = json!(self.user.id);
+        json["scp"] = json!(granted.collect::<Vec<_>>().join(" "));
+        json["sub"] = json!(self.pairwise(&self.scopes.resource.app_id.to_string()));
+        if claims.version_1 {
+            claims.json["idtyp"] = json!("user");
+            claims.json["unique_name"] = json!(self.user.name);
+            claims.json["upn"] = json!(self.user.name);
+        } else {
+            claims.json["preferred_username"] = json!(self.user.name);
+        }
+        claims
+    }
+
+    fn id_claims(&self, exchange: &Exchange<'_>, nonce: Option<&str>) -> Value {
+        let now = exchange.seen.now.timestamp();
+        let mut claims = json!({
+            "aud": self.client.client_id, "exp": now + 3600, "iat": now - 300, "nbf": now - 300,
+            "iss": format!("{}/{}/v2.0", exchange.call.origin, self.tenant.id),
+            "name": self.user.display_name, "oid": self.user.id,
+            "preferred_username": self.user.name, "rh": format!("1.{}.", random::opaque(44)),
+            "sub": self.pairwise(&self.client.client_id.to_string()), "tid": self.tenant.id,
+            "uti": random::opaque(22), "ver": "2.0",
+        });
+        if let Some(nonce) = nonce {
+            claims["nonce"] = json!(nonce);
+        }
+        if self.scopes.asks_for("email") {
+            claims["email"] = json!(self.user.name);
+        }
+        claims
+    }
+
+    /// Returns a subject that only one application knows the user by.
+    fn pairwise(&self, application: &str) -> String {
+        let both = format!("{}{application}", self.user.id);
+        encode(digest(&SHA256, both.as_bytes()))
+    }
+}
+
 /// The claims of an access token, all but the times.
 #[derive(Clone, Debug)]
 pub(crate) struct Claims {
@@ -62,15 +147,14 @@ pub(crate) struct Claims {
 impl Claims {
     /// Returns the claims of an application's own token.
     pub(crate) fn application(
-        world: &World,
         tenant: &Tenant,
         client: &Client,
         principal: Uuid,
-        proof: &Proof,
+        proof: Proof,
         resource: &Resource,
-        roles: Vec<String>,
+        roles: &[String],
     ) -> Self {
-        let mut claims = Self::common(world, tenant, client, proof, resource);
+        let mut claims = Self::common(tenant, client, proof, resource);
         claims.json["oid"] = json!(principal);
         claims.json["sub"] = json!(principal);
         if claims.version_1 {
@@ -84,10 +168,9 @@ impl Claims {
 
     /// Returns what tokens of applications and of users have in common.
     pub(crate) fn common(
-        _world: &World,
         tenant: &Tenant,
         client: &Client,
-        proof: &Proof,
+        proof: Proof,
         resource: &Resource,
     ) -> Self {
         let (tid, uti) = (tenant.id, random::opaque(22));

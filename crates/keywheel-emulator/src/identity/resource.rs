@@ -1,7 +1,7 @@
 use uuid::Uuid;
 
 use super::Refusal;
-use super::token::Exchange;
+use super::token::Place;
 use crate::directory::{GRAPH_APP_ID, Kind, Object, Tenant};
 use crate::world::World;
 
@@ -23,7 +23,7 @@ pub(crate) struct Resource {
 pub(crate) fn for_application(
     world: &World,
     tenant: &Tenant,
-    exchange: &Exchange<'_>,
+    place: &Place<'_>,
     scope: &str,
 ) -> Result<Resource, Refusal> {
     let mut asked = scope.split_whitespace().filter(|it| !is_openid(it));
@@ -51,19 +51,19 @@ pub(crate) fn for_application(
             ),
         ));
     }
-    find(world, tenant, exchange, name)
+    find(world, tenant, place, name)
 }
 
 /// Finds the resource with an identifier: an application ID URI or a client id.
 pub(crate) fn find(
     world: &World,
     tenant: &Tenant,
-    exchange: &Exchange<'_>,
+    place: &Place<'_>,
     name: &str,
 ) -> Result<Resource, Refusal> {
     let plain = name.trim_end_matches('/');
-    let origins = &exchange.service.origins;
-    let own_graph = [&origins.graph, &exchange.call.origin]
+    let origins = &place.service.origins;
+    let own_graph = [origins.graph.as_str(), place.origin]
         .into_iter()
         .any(|origin| origin.eq_ignore_ascii_case(plain));
     let wanted = if own_graph { GRAPH } else { plain };

@@ -1,3 +1,4 @@
+use http::header::ACCESS_CONTROL_ALLOW_ORIGIN;
 use http::{Method, StatusCode};
 use serde::Serialize;
 use uuid::Uuid;
@@ -20,6 +21,19 @@ pub(crate) struct Exchange<'a> {
     pub(crate) service: &'a Service,
     pub(crate) call: &'a Call,
     pub(crate) form: &'a Pairs,
+    /// The tenant as the path names it.
+    pub(crate) tenant: &'a str,
+    pub(crate) seen: Seen,
+    /// The request's number in the log.
+    pub(crate) number: u64,
+}
+
+/// Where and when a request to the login host is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) service: &'a Service,
+    /// `https://host:port` as the client wrote it.
+    pub(crate) origin: &'a str,
     /// The tenant as the path names it.
     pub(crate) tenant: &'a str,
     pub(crate) seen: Seen,
@@ -81,6 +95,9 @@ pub(crate) fn answer(
         }
     };
     reply.note.client_id = client::named(call, &form);
+    if call.header("origin").is_some() {
+        reply.set(ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+    }
     token_headers(&mut reply);
     reply
 }
@@ -154,11 +171,10 @@ impl Exchange<'_> {
             .form
             .get("scope")
             .ok_or_else(|| missing_field("scope"))?;
-        let resource = resource::for_application(world, tenant, self, scope)?;
+        let resource = resource::for_application(world, tenant, &self.place(), scope)?;
         let roles = granted_roles(world, tenant, principal, &resource, self.seen);
         let lifetime = self.lifetime(world, &resource);
-        let claims =
-            Claims::application(world, tenant, &client, principal, &proof, &resource, roles);
+        let claims = Claims::application(tenant, &client, principal, proof, &resource, &roles);
         let issue = Issue::of(self, claims, lifetime);
         let effect = Effect::TokenIssued {
             client_id: client.client_id.to_string(),
@@ -169,6 +185,16 @@ impl Exchange<'_> {
         };
         self.service.note(world, Some(self.number), effect);
         Ok(issue)
+    }
+
+    pub(crate) fn place(&self) -> Place<'_> {
+        Place {
+            service: self.service,
+            origin: &self.call.origin,
+            tenant: self.tenant,
+            seen: self.seen,
+            number: self.number,
+        }
     }
 
     pub(crate) fn required(&self, name: &str) -> Result<&str, Refusal> {

@@ -107,12 +107,7 @@ fn plant_tenant(
         assignments: BTreeMap::new(),
         consents: Vec::new(),
         policies: Policies {
-            default: Policy {
-                id: guid_of(&["default policy", &id.to_string()]),
-                display_name: "Default app management tenant policy".to_owned(),
-                is_enabled: seed.policy != PolicySeed::default(),
-                ..policy(&seed.policy)?
-            },
+            default: default_policy(&seed.policy, id)?,
             custom: Vec::new(),
         },
     };
@@ -411,6 +406,16 @@ fn credential_of(seed: &FederatedSeed, client_id: Uuid, now: DateTime<Utc>) -> F
         description: None,
         history: History::starting(now),
     }
+}
+
+/// Makes the default policy of a tenant; without restrictions it is switched off.
+pub(crate) fn default_policy(seed: &PolicySeed, tenant: Uuid) -> Result<Policy, InvalidSeed> {
+    Ok(Policy {
+        id: guid_of(&["default policy", &tenant.to_string()]),
+        display_name: "Default app management tenant policy".to_owned(),
+        is_enabled: *seed != PolicySeed::default(),
+        ..policy(seed)?
+    })
 }
 
 fn policy(seed: &PolicySeed) -> Result<Policy, InvalidSeed> {
