@@ -1,4 +1,3 @@
-mod advice;
 mod form;
 mod grant;
 mod refusal;
@@ -111,6 +110,10 @@ impl TokenEndpoint {
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         &self.0.tenant
+    }
+
+    pub(crate) fn http(&self) -> &dyn HttpSend {
+        &*self.0.http
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
