@@ -16,9 +16,12 @@ mod authorization_code;
 mod certificate;
 #[cfg(feature = "certificate")]
 mod certificate_credential;
+mod chain;
 mod client;
 mod client_secret;
 mod federated;
+mod managed_identity;
+mod patience;
 #[cfg(feature = "authorization-code")]
 mod refresh_token;
 #[cfg(test)]
@@ -38,9 +41,11 @@ pub use self::authorization_code::{
 pub use self::certificate::{Certificate, CertificateWarning, InvalidCertificate};
 #[cfg(feature = "certificate")]
 pub use self::certificate_credential::CertificateCredential;
+pub use self::chain::CredentialChain;
 pub use self::client::ConfidentialClient;
 pub use self::client_secret::{ClientSecretCredential, ClientSecrets, SecretSource, prove_secret};
 pub use self::federated::{AssertionCallback, AssertionFile, ClientAssertionCredential};
+pub use self::managed_identity::{ManagedIdentity, ManagedIdentityCredential};
 #[cfg(feature = "authorization-code")]
 pub use self::refresh_token::{RefreshTokenCredential, RefreshTokenStore};
 pub use self::token_endpoint::TokenEndpoint;
