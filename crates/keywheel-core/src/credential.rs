@@ -205,6 +205,8 @@ pub enum CredentialErrorKind {
     InvalidClient,
     /// What was configured can't work. Nothing was sent. Correct it.
     InvalidConfiguration,
+    /// This way of getting tokens does not exist here, as a managed identity outside Azure. Use another.
+    NotConfigured,
     /// The answer makes no sense. Report it.
     Protocol,
     /// Asked too often: wait for [`retry_after`](CredentialError::retry_after).
@@ -288,6 +290,7 @@ impl CredentialError {
             | CredentialErrorKind::InteractionRequired
             | CredentialErrorKind::InvalidClient
             | CredentialErrorKind::InvalidConfiguration
+            | CredentialErrorKind::NotConfigured
             | CredentialErrorKind::Protocol => false,
         }
     }

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -93,24 +94,31 @@ impl ClientAssertion for AssertionFile {
         let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(path));
         let text = match read.await {
             Ok(Ok(text)) => Secret::new(text),
-            Ok(Err(error)) => return Err(unreadable(&self.0).with_source(error)),
-            Err(error) => return Err(unreadable(&self.0).with_source(error)),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(unreadable(&self.0, CredentialErrorKind::NotConfigured));
+            }
+            Ok(Err(error)) => return Err(invalid(&self.0).with_source(error)),
+            Err(error) => return Err(invalid(&self.0).with_source(error)),
         };
         let jwt = text.expose().trim();
         if jwt.split('.').count() == 3 && jwt.bytes().all(|byte| byte.is_ascii_graphic()) {
             Ok(Secret::new(jwt))
         } else {
-            Err(unreadable(&self.0))
+            Err(invalid(&self.0))
         }
     }
 }
 
-fn unreadable(path: &Path) -> CredentialError {
+fn invalid(path: &Path) -> CredentialError {
+    unreadable(path, CredentialErrorKind::InvalidConfiguration)
+}
+
+fn unreadable(path: &Path, kind: CredentialErrorKind) -> CredentialError {
     let message = format!(
         "no JWT can be read from {}: check the path, its rights, and the platform that writes it",
         path.display()
     );
-    CredentialError::new(CredentialErrorKind::InvalidConfiguration, message)
+    CredentialError::new(kind, message)
 }
 
 /// A statement that a function gives.
@@ -199,7 +207,11 @@ mod tests {
             let credential = ClientAssertionCredential::new(service.endpoint(), client_id(), file);
 
             let error = credential.get_token(&graph()).await.unwrap_err();
-            assert_eq!(error.kind(), CredentialErrorKind::InvalidConfiguration);
+            let kind = match content {
+                Some(_) => CredentialErrorKind::InvalidConfiguration,
+                None => CredentialErrorKind::NotConfigured,
+            };
+            assert_eq!(error.kind(), kind);
             assert!(error.to_string().contains("token"), "{error}");
         }
         assert_eq!(service.count(), 0);

@@ -73,7 +73,7 @@ impl<F: Fn(usize, &Fields) -> Answer + Send + Sync + 'static> Service<F> {
     }
 
     pub(crate) fn form(&self, number: usize) -> Fields {
-        Fields::of(self.seen.lock().unwrap()[number].body())
+        Fields::of(&self.seen.lock().unwrap()[number])
     }
 
     pub(crate) fn with_request<T>(
@@ -96,7 +96,7 @@ impl<F: Fn(usize, &Fields) -> Answer + Send + Sync> HttpSend for Service<F> {
     async fn send(&self, request: Request<Bytes>) -> Answer {
         // A round trip takes time, and so others get their turn.
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        let fields = Fields::of(request.body());
+        let fields = Fields::of(&request);
         let number = {
             let mut seen = self.seen.lock().unwrap();
             seen.push(request);
@@ -106,17 +106,25 @@ impl<F: Fn(usize, &Fields) -> Answer + Send + Sync> HttpSend for Service<F> {
     }
 }
 
-/// The fields of a form.
+/// The path of a request and the fields of its form.
 #[derive(Clone, Debug)]
-pub(crate) struct Fields(Vec<(String, String)>);
+pub(crate) struct Fields(String, Vec<(String, String)>);
 
 impl Fields {
-    fn of(body: &[u8]) -> Self {
-        Self(url::form_urlencoded::parse(body).into_owned().collect())
+    fn of(request: &Request<Bytes>) -> Self {
+        let fields = url::form_urlencoded::parse(request.body());
+        Self(
+            request.uri().path().to_owned(),
+            fields.into_owned().collect(),
+        )
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.0
     }
 
     pub(crate) fn get(&self, name: &str) -> &str {
-        let field = self.0.iter().find(|(key, _)| key == name);
+        let field = self.1.iter().find(|(key, _)| key == name);
         field.map_or("", |(_, value)| value)
     }
 }

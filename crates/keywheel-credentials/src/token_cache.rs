@@ -151,6 +151,16 @@ impl<S: TokenSource> TokenCache<S> {
         }
     }
 
+    /// Keeps a token that came another way.
+    pub(crate) fn put(&self, scopes: &[Scope], token: &AccessToken) {
+        let _state = self.0.state();
+        let key = Key {
+            scopes: scopes.to_vec(),
+            claims: None,
+        };
+        self.0.keep(key, token);
+    }
+
     /// Forgets every token, and what the requests on their way will bring.
     pub(crate) fn invalidate(&self) {
         let mut state = self.0.state();
@@ -235,7 +245,7 @@ impl<S> Inner<S> {
         match result {
             Ok(token) => {
                 state.slot(request).succeed();
-                self.keep(request, token);
+                self.keep(Key::of(request), token);
             }
             Err(error) => {
                 state.slot(request).fail(error);
@@ -248,8 +258,7 @@ impl<S> Inner<S> {
     }
 
     /// Puts `token` in the place of its predecessor. The caller holds the lock.
-    fn keep(&self, request: &TokenRequest, token: &AccessToken) {
-        let key = Key::of(request);
+    fn keep(&self, key: Key, token: &AccessToken) {
         let now = self.clock.now();
         let mut tokens = self.tokens.load().as_ref().clone();
         tokens.retain(|held| now < held.token.expires_on && !held.key.is_replaced_by(&key));

@@ -1,11 +1,9 @@
-mod advice;
 mod form;
 mod grant;
 mod refusal;
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
@@ -15,13 +13,13 @@ use keywheel_core::{
     HttpSend, RetryPolicy, SystemClock, SystemEntropy, TenantId, TransportError,
     TransportErrorKind,
 };
-use tokio::time::{Instant, sleep};
 use tracing::{Instrument, Span, debug, debug_span};
 use url::Url;
 use uuid::Uuid;
 use zeroize::Zeroize;
 
 use crate::assertion::ClientAssertion;
+use crate::patience::Patience;
 
 pub(crate) use self::form::{Form, GrantType};
 pub(crate) use self::grant::Grant;
@@ -113,6 +111,10 @@ impl TokenEndpoint {
         &self.0.tenant
     }
 
+    pub(crate) fn http(&self) -> &dyn HttpSend {
+        &*self.0.http
+    }
+
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.clock
     }
@@ -153,27 +155,15 @@ impl TokenEndpoint {
         form: &Form,
         proof: Proof<'_>,
     ) -> Result<Grant, CredentialError> {
-        let start = Instant::now();
-        let (mut attempts, mut last) = (0, Duration::ZERO);
+        let mut patience = Patience::new(&self.0.retry, self.entropy());
         loop {
-            attempts += 1;
             let failure = match self.attempt(form, proof).await {
                 Ok(grant) => return Ok(grant),
                 Err(failure) => failure,
             };
-            let wait = if failure.allows_repeat(form) {
-                let asked = failure.error.retry_after();
-                let retry = &self.0.retry;
-                retry.wait(attempts, start.elapsed(), last, asked, self.entropy())
-            } else {
-                None
-            };
-            let Some(wait) = wait else {
+            if !failure.allows_repeat(form) || !patience.lasts_after(&failure.error).await {
                 return Err(failure.error);
-            };
-            debug!(attempts, ?wait, kind = ?failure.error.kind(), "token.exchange.retry");
-            sleep(wait).await;
-            last = wait;
+            }
         }
     }
 

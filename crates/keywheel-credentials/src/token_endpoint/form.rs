@@ -20,10 +20,6 @@ enum Field {
 
 /// What is given for the token (RFC 6749, section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the authorization code flow will")
-)]
 pub(crate) enum GrantType {
     AuthorizationCode,
     ClientCredentials,
@@ -69,6 +65,17 @@ impl Form {
 
     pub(crate) fn with_secret(mut self, name: &'static str, value: &Secret) -> Self {
         self.fields.push((name, Field::Secret(value.clone())));
+        self
+    }
+
+    /// Asks for `scope` too.
+    pub(crate) fn with_scope(mut self, scope: &str) -> Self {
+        for (name, value) in &mut self.fields {
+            if let ("scope", Field::Plain(scopes)) = (*name, value) {
+                scopes.push(' ');
+                scopes.push_str(scope);
+            }
+        }
         self
     }
 

@@ -4,10 +4,6 @@ use serde_json::{Map, Value};
 
 /// What a successful answer gives (RFC 6749, section 5.1).
 #[derive(Clone, Debug)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the authorization code flow will")
-)]
 pub(crate) struct Grant {
     pub(crate) token: AccessToken,
     pub(crate) refresh_token: Option<Secret>,

@@ -3,11 +3,11 @@ use http::StatusCode;
 use http::response::Parts;
 use keywheel_core::{CredentialError, CredentialErrorKind, EntraRefusal, retry_after};
 use serde_json::{Map, Value};
-use thiserror::Error;
 use uuid::Uuid;
 
-use super::advice::{self, Advice};
 use super::form::Form;
+use crate::advice::{self, Advice};
+use crate::wording::{Description, identifier};
 
 /// A request that was refused, and what is needed to say so.
 #[derive(Debug)]
@@ -16,14 +16,6 @@ pub(crate) struct Refused<'a> {
     pub(super) request_id: Uuid,
     pub(super) now: DateTime<Utc>,
 }
-
-/// Entra's own words, cut to what fits a line.
-#[derive(Debug, Error)]
-#[error("Entra says: {0}")]
-struct Description(String);
-
-/// Texts of an answer that are kept are cut to this many characters.
-const LONGEST_TEXT: usize = 400;
 
 /// A claims challenge has to be sent back whole, so it has room; more is not a challenge.
 const LONGEST_CLAIMS: usize = 16 << 10;
@@ -57,7 +49,7 @@ impl Refused<'_> {
 
     fn refused(&self, status: StatusCode, fields: &Map<String, Value>) -> CredentialError {
         // A server may repeat what it was sent.
-        let description = description(&self.form.redact(raw_description(fields)));
+        let description = Description::of(&self.form.redact(raw_description(fields)));
         let refusal = self.refusal(fields, &description);
         let advice = advise(status, &refusal);
         let kind = if self.form.grant_type().has_user() {
@@ -70,10 +62,10 @@ impl Refused<'_> {
         if description.is_empty() {
             return error;
         }
-        error.with_source(Description(description))
+        error.with_source(description)
     }
 
-    fn refusal(&self, fields: &Map<String, Value>, description: &str) -> EntraRefusal {
+    fn refusal(&self, fields: &Map<String, Value>, description: &Description) -> EntraRefusal {
         let word = |value: &Value| identifier(&self.form.redact(value.as_str()?));
         let name = |name: &str| word(fields.get(name)?);
         let mut refusal = EntraRefusal::default();
@@ -146,7 +138,7 @@ fn message(advice: Advice, refusal: &EntraRefusal, request_id: Uuid) -> String {
 }
 
 /// The codes as numbers or as texts, or else those that the description names.
-fn codes(listed: Option<&Value>, description: &str) -> Vec<u32> {
+fn codes(listed: Option<&Value>, description: &Description) -> Vec<u32> {
     let number = |value: &Value| match value {
         Value::Number(number) => u32::try_from(number.as_u64()?).ok(),
         Value::String(text) => text.trim().parse().ok(),
@@ -155,42 +147,15 @@ fn codes(listed: Option<&Value>, description: &str) -> Vec<u32> {
     let listed = listed.and_then(Value::as_array).into_iter().flatten();
     let codes: Vec<u32> = listed.filter_map(number).take(8).collect();
     if codes.is_empty() {
-        return code_in(description).into_iter().collect();
+        return description.code().into_iter().collect();
     }
     codes
-}
-
-/// Finds `AADSTS` and the digits behind it. What stands between the sentences differs with the years
-/// (`\r\n`, a space), so nothing else is relied upon.
-fn code_in(description: &str) -> Option<u32> {
-    let rest = description.split_once("AADSTS")?.1;
-    let end = rest
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(rest.len());
-    rest[..end].parse().ok()
 }
 
 fn raw_description(fields: &Map<String, Value>) -> &str {
     let own = fields.get("error_description").and_then(Value::as_str);
     let nested = || fields.get("error")?.get("message")?.as_str();
     own.or_else(nested).unwrap_or_default()
-}
-
-/// Entra's sentence, without the ids and the time behind it, on one line.
-fn description(text: &str) -> String {
-    let text = text.split("Trace ID:").next().unwrap_or_default();
-    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
-    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
-    words.join(" ").chars().take(LONGEST_TEXT).collect()
-}
-
-/// A word such as `invalid_client` or a GUID; anything else from outside has no place in a message.
-fn identifier(text: &str) -> Option<String> {
-    let fits = (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-    fits.then(|| text.to_owned())
 }
 
 #[cfg(test)]

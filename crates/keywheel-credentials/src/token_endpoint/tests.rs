@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use keywheel_core::{CredentialErrorKind, Secret};
+use tokio::time::Instant;
 
 use super::*;
 use crate::test_support::{Fields, Service, client_id, granted, refused, reply};

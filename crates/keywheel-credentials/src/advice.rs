@@ -10,16 +10,16 @@ use keywheel_core::CredentialErrorKind::{
 
 /// What is known of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Advice {
-    pub(super) kind: CredentialErrorKind,
+pub(crate) struct Advice {
+    pub(crate) kind: CredentialErrorKind,
     /// What happened.
-    pub(super) what: &'static str,
+    pub(crate) what: &'static str,
     /// What to do next.
-    pub(super) then: &'static str,
+    pub(crate) then: &'static str,
 }
 
 /// Returns the advice on the first code that is known.
-pub(super) fn on_codes(codes: &[u32]) -> Option<&'static Advice> {
+pub(crate) fn on_codes(codes: &[u32]) -> Option<&'static Advice> {
     codes.iter().find_map(|code| {
         let row = TABLE.iter().find(|(listed, _)| listed.contains(code));
         row.map(|(_, advice)| advice)
@@ -27,7 +27,7 @@ pub(super) fn on_codes(codes: &[u32]) -> Option<&'static Advice> {
 }
 
 /// Returns the advice on an OAuth error whose code is not known (RFC 6749, section 5.2).
-pub(super) fn on_error(error: &str) -> &'static Advice {
+pub(crate) fn on_error(error: &str) -> &'static Advice {
     let row = ERRORS.iter().find(|(listed, _)| listed.contains(&error));
     row.map_or(&UNKNOWN, |(_, advice)| advice)
 }
@@ -62,6 +62,14 @@ const ERRORS: &[(&[&str], Advice)] = &[
             InteractionRequired,
             "Entra wants a user to act",
             "read what Entra says, and have the user sign in again",
+        ),
+    ),
+    (
+        &["access_denied", "permission_denied"],
+        advice(
+            Denied,
+            "the user or an administrator declined to consent",
+            "tell them what the permissions are for, and start again",
         ),
     ),
     (
