@@ -1,4 +1,5 @@
-//! Holds an implementation of [`ConnectionStore`](crate::ConnectionStore) to its contract.
+//! Holds an implementation of [`ConnectionStore`](crate::ConnectionStore) or [`Sealer`](crate::Sealer) to
+//! its contract.
 //!
 //! Say how to make a store in a [`Fixture`], and let [`store_conformance!`](crate::store_conformance) make
 //! one test of each claim:
@@ -40,6 +41,9 @@
 //!     clock: ManualClock::new(DateTime::UNIX_EPOCH),
 //! });
 //! ```
+//!
+//! For a sealer it is a [`SealerFixture`](sealers::SealerFixture) and
+//! [`sealer_conformance!`](crate::sealer_conformance).
 
 #![expect(
     clippy::missing_panics_doc,
@@ -51,6 +55,7 @@ pub mod connections;
 pub mod leases;
 pub mod outbox;
 pub mod sample;
+pub mod sealers;
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -41,7 +41,10 @@ pub use self::record::{
     Held, Mode, Origin, Pause, Phase, Rotation, RotationRequest, RotationSettings, Run, Seconds,
     Secrets, Trouble, TroubleKind,
 };
-pub use self::seal::{KeyRing, SealContext, SealError, SealErrorKind, Sealed, Sealer};
+pub use self::seal::{
+    Fingerprint, KeyRing, ResealError, Resealed, Resealer, SealContext, SealError, SealErrorKind,
+    Sealed, Sealer,
+};
 pub use self::store::{
     Claimed, ConnectionStore, ConnectionStoreExt, Cursor, Fence, Holder, Lease, LeaseChange, Page,
     Save, StoreError, StoreErrorKind, Tombstone, Version, Versioned, Wake,

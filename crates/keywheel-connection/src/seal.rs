@@ -1,4 +1,6 @@
+mod fingerprint;
 mod key_ring;
+mod reseal;
 
 use std::error::Error;
 use std::fmt;
@@ -12,7 +14,9 @@ use keywheel_core::Secret;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use self::fingerprint::Fingerprint;
 pub use self::key_ring::KeyRing;
+pub use self::reseal::{ResealError, Resealed, Resealer};
 use crate::{ConnectionId, Namespace};
 
 /// Seals secrets before they reach a store, and opens them again.
@@ -86,18 +90,25 @@ impl SealContext<'_> {
     /// two contexts share a spelling.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = b"keywheel seal v1".to_vec();
-        for part in [
-            self.namespace.as_str().as_bytes(),
-            self.connection.as_uuid().as_bytes(),
-            self.field.as_bytes(),
-            &self.generation.to_be_bytes(),
-        ] {
-            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
-            bytes.extend_from_slice(part);
-        }
+        // Long enough for most, so that it is allocated once.
+        let mut bytes = Vec::with_capacity(256);
+        bytes.extend_from_slice(b"keywheel seal v1");
+        self.write_place(&mut bytes);
+        write_part(&mut bytes, &self.generation.to_be_bytes());
         bytes
     }
+
+    /// Writes what is the same for every generation.
+    fn write_place(&self, bytes: &mut Vec<u8>) {
+        write_part(bytes, self.namespace.as_str().as_bytes());
+        write_part(bytes, self.connection.as_uuid().as_bytes());
+        write_part(bytes, self.field.as_bytes());
+    }
+}
+
+fn write_part(bytes: &mut Vec<u8>, part: &[u8]) {
+    bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+    bytes.extend_from_slice(part);
 }
 
 /// A sealed secret: safe to store, useless without the key.

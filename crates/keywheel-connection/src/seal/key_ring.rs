@@ -1,14 +1,16 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use keywheel_core::Secret;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{SealContext, SealError, SealErrorKind, Sealed, Sealer};
+use super::{Fingerprint, SealContext, SealError, SealErrorKind, Sealed, Sealer};
 
 /// A [`Sealer`] with keys of your own: AES-256-GCM, a random nonce for each value.
 ///
@@ -33,6 +35,7 @@ pub struct KeyRing {
 struct Key {
     id: String,
     aead: RandomizedNonceKey,
+    fingerprint: hmac::Key,
 }
 
 impl KeyRing {
@@ -66,6 +69,50 @@ impl KeyRing {
         Ok(self)
     }
 
+    /// Returns what stands for `secret`, to tell later whether it changed.
+    ///
+    /// ```
+    /// use keywheel_connection::{ConnectionId, KeyRing, Namespace, SealContext};
+    /// use keywheel_core::Secret;
+    ///
+    /// let ring = KeyRing::from_base64("q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k=")?;
+    /// let (namespace, connection) = (Namespace::default(), uuid::Uuid::from_u128(1).into());
+    /// let context = |generation| SealContext {
+    ///     namespace: &namespace,
+    ///     connection,
+    ///     field: "client-secret",
+    ///     generation,
+    /// };
+    ///
+    /// let before = ring.fingerprint(&Secret::new("a secret"), &context(1));
+    ///
+    /// assert_eq!(before, ring.fingerprint(&Secret::new("a secret"), &context(2)));
+    /// assert_ne!(before, ring.fingerprint(&Secret::new("another"), &context(2)));
+    /// # Ok::<(), keywheel_connection::SealError>(())
+    /// ```
+    ///
+    /// The generation is no part of it. Fingerprints under different keys can't be compared: ask
+    /// [`is_of`](Self::is_of) about one that was made before the key was replaced.
+    #[must_use]
+    pub fn fingerprint(&self, secret: &Secret, context: &SealContext<'_>) -> Fingerprint {
+        self.keys[0].fingerprint(secret, context)
+    }
+
+    /// Tells whether `fingerprint` is of `secret`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error that names the key of the fingerprint when it is not in the ring.
+    pub fn is_of(
+        &self,
+        fingerprint: &Fingerprint,
+        secret: &Secret,
+        context: &SealContext<'_>,
+    ) -> Result<bool, SealError> {
+        let key = self.key(fingerprint.key_id())?;
+        Ok(key.fingerprint(secret, context) == *fingerprint)
+    }
+
     fn key(&self, id: &str) -> Result<&Key, SealError> {
         self.keys
             .iter()
@@ -79,13 +126,29 @@ impl Key {
         let invalid = || SealError::new(SealErrorKind::InvalidKey, "?");
         let named = [b"keywheel sealing key id".as_slice(), key].concat();
         let id = digest(&SHA256, &Zeroizing::new(named));
+        let derived = Salt::new(HKDF_SHA256, b"keywheel fingerprint v1").extract(key);
         Ok(Self {
             id: id.as_ref()[..8]
                 .iter()
                 .map(|b| format!("{b:02x}"))
                 .collect(),
             aead: RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| invalid())?,
+            fingerprint: derived
+                .expand(&[], HMAC_SHA256)
+                .map_err(|_| invalid())?
+                .into(),
         })
+    }
+
+    fn fingerprint(&self, secret: &Secret, context: &SealContext<'_>) -> Fingerprint {
+        let mut place = Vec::with_capacity(256);
+        context.write_place(&mut place);
+        let mut mac = hmac::Context::with_key(&self.fingerprint);
+        mac.update(&place);
+        mac.update(secret.expose().as_bytes());
+        let tag = mac.sign();
+        let tag = tag.as_ref()[..16].try_into();
+        Fingerprint::new(&self.id, tag.expect("SHA-256 gives 32 bytes"))
     }
 }
 
@@ -93,19 +156,26 @@ impl Key {
 impl Sealer for KeyRing {
     async fn seal(&self, secret: &Secret, context: &SealContext<'_>) -> Result<Sealed, SealError> {
         let key = &self.keys[0];
-        let mut data = secret.expose().as_bytes().to_vec();
-        let nonce = key
+        let text = secret.expose().as_bytes();
+        let mut data = Vec::with_capacity(NONCE_LEN + text.len() + TAG_LEN);
+        data.extend_from_slice(&[0; NONCE_LEN]);
+        data.extend_from_slice(text);
+        let (nonce, tag) = key
             .aead
-            .seal_in_place_append_tag(Aad::from(context.to_bytes()), &mut data)
+            .seal_in_place_separate_tag(Aad::from(context.to_bytes()), &mut data[NONCE_LEN..])
             .map_err(|_| SealError::new(SealErrorKind::Unavailable, &key.id))?;
-        data.splice(0..0, nonce.as_ref().iter().copied());
+        data[..NONCE_LEN].copy_from_slice(nonce.as_ref());
+        data.extend_from_slice(tag.as_ref());
         Ok(Sealed::new(&key.id, data))
     }
 
     async fn open(&self, sealed: &Sealed, context: &SealContext<'_>) -> Result<Secret, SealError> {
         let key = self.key(sealed.key_id())?;
         let damaged = || SealError::new(SealErrorKind::Damaged, &key.id);
-        let (nonce, data) = sealed.data().split_at_checked(12).ok_or_else(damaged)?;
+        let (nonce, data) = sealed
+            .data()
+            .split_at_checked(NONCE_LEN)
+            .ok_or_else(damaged)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| damaged())?;
         let mut data = Zeroizing::new(data.to_vec());
         let opened = key
@@ -129,6 +199,8 @@ impl fmt::Debug for KeyRing {
     }
 }
 
+const TAG_LEN: usize = 16;
+
 fn decode(key: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
     match BASE64_STANDARD.decode(key.trim()) {
         Ok(bytes) if bytes.len() == 32 => Ok(Zeroizing::new(bytes)),
@@ -142,116 +214,86 @@ fn decode(key: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::conformance::sealers::SealerFixture;
     use crate::{ConnectionId, Namespace};
 
     const KEY: [u8; 32] = [7; 32];
     const OTHER: &str = "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k=";
 
-    fn context(namespace: &Namespace, connection: u128, generation: u64) -> SealContext<'_> {
+    #[derive(Debug)]
+    struct Rings;
+
+    #[async_trait]
+    impl SealerFixture for Rings {
+        async fn sealer(&self) -> Arc<dyn Sealer> {
+            Arc::new(KeyRing::new(&KEY).unwrap())
+        }
+
+        async fn stranger(&self) -> Arc<dyn Sealer> {
+            Arc::new(KeyRing::from_base64(OTHER).unwrap())
+        }
+    }
+
+    crate::sealer_conformance!(Rings);
+
+    fn context(namespace: &Namespace, connection: u128) -> SealContext<'_> {
         SealContext {
             namespace,
             connection: ConnectionId::from(uuid::Uuid::from_u128(connection)),
             field: "client-secret",
-            generation,
+            generation: 1,
         }
-    }
-
-    #[tokio::test]
-    async fn what_was_sealed_opens_in_its_own_place_only() {
-        let (ring, here) = (KeyRing::new(&KEY).unwrap(), Namespace::default());
-        let there: Namespace = "other".parse().unwrap();
-        let sealed = ring
-            .seal(&Secret::new("value"), &context(&here, 1, 2))
-            .await
-            .unwrap();
-
-        let opened = ring.open(&sealed, &context(&here, 1, 2)).await.unwrap();
-        assert_eq!(opened.expose(), "value");
-        let mut field = context(&here, 1, 2);
-        field.field = "refresh-token";
-        for wrong in [
-            context(&here, 1, 3),
-            context(&here, 2, 2),
-            context(&there, 1, 2),
-            field,
-        ] {
-            let error = ring.open(&sealed, &wrong).await.unwrap_err();
-            assert_eq!(error.kind(), SealErrorKind::Damaged, "{wrong:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_missing_key_is_named() {
-        let namespace = Namespace::default();
-        let sealed = KeyRing::new(&KEY)
-            .unwrap()
-            .seal(&Secret::new("value"), &context(&namespace, 1, 1))
-            .await
-            .unwrap();
-
-        let error = KeyRing::from_base64(OTHER)
-            .unwrap()
-            .open(&sealed, &context(&namespace, 1, 1))
-            .await
-            .unwrap_err();
-
-        assert_eq!(error.kind(), SealErrorKind::KeyMissing);
-        assert!(error.to_string().contains(sealed.key_id()), "{error}");
     }
 
     #[tokio::test]
     async fn a_former_key_still_opens() {
         let namespace = Namespace::default();
-        let context = context(&namespace, 1, 1);
+        let context = context(&namespace, 1);
         let before = KeyRing::from_base64(OTHER).unwrap();
         let sealed = before.seal(&Secret::new("value"), &context).await.unwrap();
 
         let after = KeyRing::new(&KEY).unwrap().with_former(OTHER).unwrap();
 
-        assert_eq!(
-            after.open(&sealed, &context).await.unwrap().expose(),
-            "value"
-        );
+        let opened = after.open(&sealed, &context).await.unwrap();
+        assert_eq!(opened.expose(), "value");
         assert_ne!(after.key_id(), sealed.key_id());
     }
 
-    #[tokio::test]
-    async fn a_changed_value_does_not_open() {
+    #[test]
+    fn a_fingerprint_outlives_the_key_that_it_was_made_under() {
         let namespace = Namespace::default();
-        let context = context(&namespace, 1, 1);
-        let ring = KeyRing::new(&KEY).unwrap();
-        let sealed = ring.seal(&Secret::new("value"), &context).await.unwrap();
+        let (here, there) = (context(&namespace, 1), context(&namespace, 2));
+        let secret = Secret::new("value");
+        let before = KeyRing::from_base64(OTHER).unwrap();
+        let fingerprint = before.fingerprint(&secret, &here);
+        let text = fingerprint.to_string();
+        assert_eq!(text.parse::<Fingerprint>().unwrap(), fingerprint);
 
-        for index in 0..sealed.data().len() {
-            let mut data = sealed.data().to_vec();
-            data[index] ^= 1;
-            let error = ring
-                .open(&Sealed::new(sealed.key_id(), data), &context)
-                .await
-                .unwrap_err();
-            assert_eq!(error.kind(), SealErrorKind::Damaged, "byte {index}");
-        }
-        let cut = Sealed::new(sealed.key_id(), sealed.data()[..5].to_vec());
-        assert!(ring.open(&cut, &context).await.is_err());
+        let after = KeyRing::new(&KEY).unwrap().with_former(OTHER).unwrap();
+
+        assert!(after.is_of(&fingerprint, &secret, &here).unwrap());
+        assert!(!after.is_of(&fingerprint, &secret, &there).unwrap());
+        let other = Secret::new("other");
+        assert!(!after.is_of(&fingerprint, &other, &here).unwrap());
+        let without = KeyRing::new(&KEY).unwrap();
+        let error = without.is_of(&fingerprint, &secret, &here).unwrap_err();
+        assert_eq!(error.kind(), SealErrorKind::KeyMissing);
+        assert_eq!(error.key_id(), before.key_id());
     }
 
-    #[tokio::test]
-    async fn sealed_text_shows_no_secret_and_survives_serde() {
-        let namespace = Namespace::default();
-        let ring = KeyRing::new(&KEY).unwrap();
-        let sealed = ring
-            .seal(&Secret::new("a-secret-value"), &context(&namespace, 1, 1))
-            .await
-            .unwrap();
-
-        let json = serde_json::to_string(&sealed).unwrap();
-
-        assert!(!json.contains("a-secret-value"), "{json}");
-        assert_eq!(serde_json::from_str::<Sealed>(&json).unwrap(), sealed);
-        assert!(
-            !format!("{sealed:?} {ring:?}").contains(&json),
-            "{sealed:?}"
-        );
+    #[test]
+    fn what_only_looks_like_a_fingerprint_is_refused() {
+        for text in [
+            "",
+            "key",
+            "key:",
+            "key:+1",
+            &format!("key:{}", "g".repeat(32)),
+        ] {
+            assert!(text.parse::<Fingerprint>().is_err(), "{text}");
+        }
     }
 }

@@ -1,0 +1,208 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use keywheel_core::Clock;
+use thiserror::Error;
+
+use super::{SealContext, SealError, SealErrorKind, Sealed, Sealer};
+use crate::{
+    Actor, Connection, ConnectionStore, Credential, EventKind, Page, Phase, Save, StoreError,
+    StoreErrorKind, Versioned,
+};
+
+/// Seals anew what former keys sealed, so that those keys can be dropped.
+///
+/// It works beside everything else: each connection is saved by compare-and-swap, with an entry in its
+/// journal, and its rotation goes on. What was sealed anew is known by the name of its key, so there is no
+/// progress to keep: after a crash, or for whatever was restored meanwhile, run it again.
+///
+/// A key may be dropped when a [`pass`](Self::pass) that began after every process had the new key first in
+/// its ring reports nothing resealed and nothing unopened.
+pub struct Resealer {
+    store: Arc<dyn ConnectionStore>,
+    sealer: Arc<dyn Sealer>,
+    clock: Arc<dyn Clock>,
+    actor: Actor,
+}
+
+/// What a pass over all connections did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resealed {
+    /// How many connections were looked at.
+    pub connections: u64,
+    /// How many sealed values were sealed anew.
+    pub values: u64,
+    /// By the name of the key, how many values it sealed that could not be opened: the key is missing, or
+    /// the value damaged. They are as they were.
+    pub unopened: BTreeMap<String, u64>,
+}
+
+/// A pass stopped. Run it again.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ResealError {
+    /// The key management service does not answer.
+    #[error(transparent)]
+    Seal(SealError),
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl From<StoreError> for ResealError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Resealer {
+    /// Returns a resealer that seals with `sealer`'s present key, on behalf of `actor`.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn ConnectionStore>,
+        sealer: Arc<dyn Sealer>,
+        clock: Arc<dyn Clock>,
+        actor: Actor,
+    ) -> Self {
+        Self {
+            store,
+            sealer,
+            clock,
+            actor,
+        }
+    }
+
+    /// Goes through all connections once.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the store or the key management service does not answer. What was sealed anew
+    /// until then stays.
+    pub async fn pass(&self) -> Result<Resealed, ResealError> {
+        let mut done = Resealed::default();
+        let mut last: Option<Connection> = None;
+        loop {
+            let mut page = Page::of_all(PAGE);
+            if let Some(last) = &last {
+                page = page.after(last);
+            }
+            let stored = self.store.list(page).await?;
+            let Some(end) = stored.last() else {
+                return Ok(done);
+            };
+            last = Some(end.connection.clone());
+            for stored in stored {
+                done.connections += 1;
+                self.reseal(stored, &mut done).await?;
+            }
+        }
+    }
+
+    /// Reseals one connection; again when somebody else saved it meanwhile.
+    async fn reseal(&self, mut stored: Versioned, done: &mut Resealed) -> Result<(), ResealError> {
+        loop {
+            let mut changed = stored.connection;
+            let found = self.seal_anew(&mut changed).await?;
+            if found.values > 0 {
+                let kind = EventKind::Changed {
+                    what: "sealing key".to_owned(),
+                };
+                let entry = changed.record(&self.actor, self.clock.now(), kind);
+                let save = Save::new(&changed, stored.version, std::slice::from_ref(&entry));
+                match self.store.save(save).await {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == StoreErrorKind::NotFound => return Ok(()),
+                    Err(error) if error.kind() == StoreErrorKind::Conflict => {
+                        match self.store.load(changed.id).await? {
+                            Some(newer) => stored = newer,
+                            None => return Ok(()),
+                        }
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            done.add(found);
+            return Ok(());
+        }
+    }
+
+    async fn seal_anew(&self, connection: &mut Connection) -> Result<Resealed, ResealError> {
+        let mut done = Resealed::default();
+        let before = connection.clone();
+        for (generation, sealed) in sealed_values(connection) {
+            if sealed.key_id() == self.sealer.key_id() {
+                continue;
+            }
+            let context = before.seal_context(generation);
+            match self.exchange(sealed, &context).await {
+                Ok(anew) => {
+                    *sealed = anew;
+                    done.values += 1;
+                }
+                Err(error) => match error.kind() {
+                    SealErrorKind::Damaged | SealErrorKind::KeyMissing => {
+                        let key_id = sealed.key_id().to_owned();
+                        *done.unopened.entry(key_id).or_default() += 1;
+                    }
+                    SealErrorKind::InvalidKey | SealErrorKind::Unavailable => {
+                        return Err(ResealError::Seal(error));
+                    }
+                },
+            }
+        }
+        Ok(done)
+    }
+
+    async fn exchange(
+        &self,
+        sealed: &Sealed,
+        context: &SealContext<'_>,
+    ) -> Result<Sealed, SealError> {
+        let secret = self.sealer.open(sealed, context).await?;
+        self.sealer.seal(&secret, context).await
+    }
+}
+
+impl Resealed {
+    fn add(&mut self, other: Self) {
+        self.values += other.values;
+        for (key_id, count) in other.unopened {
+            *self.unopened.entry(key_id).or_default() += count;
+        }
+    }
+}
+
+impl fmt::Debug for Resealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resealer").finish_non_exhaustive()
+    }
+}
+
+/// Returns everything sealed in a connection, with the generation it was sealed for.
+fn sealed_values(connection: &mut Connection) -> Vec<(u64, &mut Sealed)> {
+    let mut values = Vec::new();
+    match &mut connection.credential {
+        Credential::ClientSecret(secrets) => {
+            let held = std::iter::once(&mut secrets.current).chain(&mut secrets.previous);
+            values.extend(held.map(|held| (held.generation, &mut held.sealed)));
+        }
+    }
+    if let Some(rotation) = &mut connection.rotation {
+        match &mut rotation.phase {
+            Phase::Proving(candidate) => {
+                values.push((candidate.marker.generation(), &mut candidate.sealed));
+            }
+            Phase::Idle | Phase::Intent { .. } => {}
+        }
+    }
+    values
+}
+
+/// How many connections are read at a time.
+const PAGE: u32 = 100;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,340 @@
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tempfile::TempDir;
+
+/// A PostgreSQL server of our own: Debian's binaries, a cluster in a temporary directory, an ordinary user.
+///
+/// It is stopped and its directory removed when it is dropped, and also when the process that started it
+/// dies.
+#[derive(Debug)]
+pub struct PostgresServer {
+    programs: Programs,
+    directory: TempDir,
+    port: u16,
+    /// Reads from us until we are gone, and then cleans up.
+    watchdog: Child,
+}
+
+/// How a [`PostgresServer`] runs.
+#[derive(Clone, Debug, Default)]
+pub struct PostgresOptions {
+    durable: bool,
+    tcp: bool,
+    settings: Vec<(String, String)>,
+}
+
+impl PostgresOptions {
+    /// Makes commits durable. Without it the server forgets them when the machine stops, and is faster.
+    #[must_use]
+    pub fn durable(mut self) -> Self {
+        self.durable = true;
+        self
+    }
+
+    /// Listens on a free port of the loopback address too.
+    #[must_use]
+    pub fn tcp(mut self) -> Self {
+        self.tcp = true;
+        self
+    }
+
+    /// Sets a parameter of the server.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: impl ToString) -> Self {
+        self.settings.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Starts the server.
+    ///
+    /// # Panics
+    ///
+    /// Panics when there is no PostgreSQL and none can be installed.
+    #[must_use]
+    pub fn start(self) -> PostgresServer {
+        PostgresServer::start(&self)
+    }
+}
+
+/// The server that the tests of this process share while any of them runs.
+static SHARED: Mutex<Weak<PostgresServer>> = Mutex::new(Weak::new());
+
+impl PostgresServer {
+    /// Returns the server that the tests of this process share: one that is quick and not durable.
+    ///
+    /// # Panics
+    ///
+    /// Panics when there is no PostgreSQL and none can be installed.
+    #[must_use]
+    pub fn shared() -> Arc<Self> {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let server = Arc::new(PostgresOptions::default().start());
+            *shared = Arc::downgrade(&server);
+            server
+        })
+    }
+
+    fn start(options: &PostgresOptions) -> Self {
+        let programs = Programs::find();
+        let directory = tempfile::Builder::new().prefix("keywheel-pg.").tempdir();
+        let directory = directory.expect("a temporary directory");
+        programs.give(directory.path());
+        let port = if options.tcp { free_port() } else { 5432 };
+        programs.initdb(directory.path());
+        configure(directory.path(), options, port);
+        let watchdog = programs.watch(directory.path());
+        let server = Self {
+            programs,
+            directory,
+            port,
+            watchdog,
+        };
+        server.start_again();
+        server
+    }
+
+    /// Starts a server that was stopped.
+    ///
+    /// # Panics
+    ///
+    /// Panics when it does not start.
+    pub fn start_again(&self) {
+        let log = self.directory.path().join("log");
+        let mut start = self.pg_ctl();
+        start.arg("-w").arg("-l").arg(&log).arg("start");
+        // Its output would be kept open by the server.
+        start.stdout(Stdio::null()).stderr(Stdio::null());
+        let started = start.status().is_ok_and(|status| status.success());
+        let log = fs::read_to_string(log).unwrap_or_default();
+        assert!(started, "PostgreSQL does not start:\n{log}");
+    }
+
+    /// Stops the server as a crash does: what it had not written is lost.
+    ///
+    /// # Panics
+    ///
+    /// Panics when it does not stop.
+    pub fn crash(&self) {
+        run(self.pg_ctl().args(["-m", "immediate", "stop"]));
+    }
+
+    /// Makes an empty database and returns its URL, by which every user is let in over the socket.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the server refuses.
+    #[must_use]
+    pub fn new_database(&self) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        self.psql("postgres", &format!("CREATE DATABASE {name}"));
+        self.url(&name)
+    }
+
+    /// Returns the URL of a database over the socket.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        let socket = self.directory.path().to_string_lossy().replace('/', "%2F");
+        format!("postgres://postgres@{socket}:{}/{database}", self.port)
+    }
+
+    /// Returns the directory of the cluster, the socket and the log.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Returns the port, which is also part of the socket's name.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Runs SQL as the superuser and returns what it prints.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the server refuses.
+    #[expect(clippy::must_use_candidate, reason = "run for its effect too")]
+    pub fn psql(&self, database: &str, sql: &str) -> String {
+        let mut psql = self.client("psql", database);
+        let output = run(psql.args(["-AtX", "-v", "ON_ERROR_STOP=1", "-c", sql]));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Returns everything in a database as text.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the server refuses.
+    #[must_use]
+    pub fn dump(&self, database: &str) -> String {
+        let output = run(&mut self.client("pg_dump", database));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Returns a command that runs as the server's user, who is never root.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        self.programs.as_user(Command::new(program))
+    }
+
+    fn client(&self, program: &str, database: &str) -> Command {
+        let mut client = self.programs.command(program);
+        client.arg("-h").arg(self.directory.path());
+        client.arg("-p").arg(self.port.to_string());
+        client.args(["-U", "postgres", "-d", database]);
+        client
+    }
+
+    fn pg_ctl(&self) -> Command {
+        let mut pg_ctl = self.programs.command("pg_ctl");
+        pg_ctl.arg("-D").arg(self.directory.path().join("data"));
+        pg_ctl
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        // The watchdog sees that we are gone.
+        drop(self.watchdog.stdin.take());
+        drop(self.watchdog.wait());
+    }
+}
+
+/// Where PostgreSQL is, and who runs it.
+#[derive(Clone, Debug)]
+struct Programs {
+    directory: PathBuf,
+    /// `nobody`, when we are root: the server refuses to run as root.
+    user: Option<u32>,
+}
+
+impl Programs {
+    fn find() -> Self {
+        let root = fs::metadata("/proc/self")
+            .is_ok_and(|process| std::os::unix::fs::MetadataExt::uid(&process) == 0);
+        let found = installed().or_else(|| {
+            if root {
+                let mut install = Command::new("apt-get");
+                install.args(["install", "-y", "--no-install-recommends", "postgresql"]);
+                run(install.env("DEBIAN_FRONTEND", "noninteractive"));
+            }
+            installed()
+        });
+        let directory = found.expect(
+            "PostgreSQL 13 or later is needed: run `apt-get install postgresql`, or set PG_BIN to the \
+             directory of initdb",
+        );
+        Self {
+            directory,
+            user: root.then_some(NOBODY),
+        }
+    }
+
+    fn command(&self, program: &str) -> Command {
+        self.as_user(Command::new(self.directory.join(program)))
+    }
+
+    fn as_user(&self, mut command: Command) -> Command {
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
+        command.current_dir("/");
+        command
+    }
+
+    fn give(&self, path: &Path) {
+        if let Some(user) = self.user {
+            chown(path, Some(user), Some(user)).expect("root may give files away");
+        }
+    }
+
+    fn initdb(&self, directory: &Path) {
+        let mut initdb = self.command("initdb");
+        initdb.args(["-U", "postgres", "-A", "trust", "-E", "UTF8"]);
+        initdb.args(["--locale=C", "--no-sync", "-D"]);
+        run(initdb.arg(directory.join("data")));
+    }
+
+    fn watch(&self, directory: &Path) -> Child {
+        let mut watchdog = self.as_user(Command::new("sh"));
+        let script =
+            r#"cat >/dev/null; "$1" -D "$2/data" -m immediate stop >/dev/null 2>&1; rm -rf "$2""#;
+        watchdog.args(["-c", script, "sh"]);
+        watchdog.arg(self.directory.join("pg_ctl")).arg(directory);
+        watchdog.stdin(Stdio::piped()).process_group(0);
+        watchdog.spawn().expect("there is a shell")
+    }
+}
+
+fn configure(directory: &Path, options: &PostgresOptions, port: u16) {
+    let mut settings = vec![
+        ("unix_socket_directories", directory.display().to_string()),
+        ("port", port.to_string()),
+        ("listen_addresses", String::new()),
+        ("max_connections", "200".to_owned()),
+    ];
+    if options.tcp {
+        settings.push(("listen_addresses", "127.0.0.1".to_owned()));
+    }
+    if !options.durable {
+        let off = ["fsync", "synchronous_commit", "full_page_writes"];
+        settings.extend(off.map(|name| (name, "off".to_owned())));
+    }
+    let given = options.settings.iter();
+    settings.extend(given.map(|(name, value)| (name.as_str(), value.clone())));
+    let file = directory.join("data/postgresql.conf");
+    let mut file = fs::OpenOptions::new().append(true).open(file);
+    let file = file
+        .as_mut()
+        .expect("root writes everywhere, others to what is theirs");
+    for (name, value) in settings {
+        writeln!(file, "{name} = '{value}'").expect("there is room");
+    }
+}
+
+fn installed() -> Option<PathBuf> {
+    let mut places: Vec<PathBuf> = std::env::var_os("PG_BIN")
+        .map(Into::into)
+        .into_iter()
+        .collect();
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let mut versions: Vec<PathBuf> = versions.flatten().map(|entry| entry.path()).collect();
+    versions.sort_by_key(|path| path.file_name()?.to_str()?.parse::<u32>().ok());
+    places.extend(versions.into_iter().rev().map(|path| path.join("bin")));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    places.extend(std::env::split_paths(&path));
+    places
+        .into_iter()
+        .find(|place| place.join("initdb").exists() && place.join("postgres").exists())
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// Runs a command to its end.
+#[track_caller]
+fn run(command: &mut Command) -> Output {
+    let output = command.output();
+    let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+const NOBODY: u32 = 65_534;
