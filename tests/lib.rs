@@ -19,3 +19,8 @@ pub use self::effects::{Effects, Fate, Stopped};
 pub use self::invariants::Watch;
 pub use self::rig::{Rig, SETTINGS_ZONE, settings};
 pub use self::store::WatchedStore;
+
+/// The README's sample compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
