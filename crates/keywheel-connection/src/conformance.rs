@@ -1,4 +1,4 @@
-//! Holds an implementation of [`ConnectionStore`](crate::ConnectionStore) or [`Sealer`](crate::Sealer) to
+//! Holds an implementation of [`ConnectionStore`] or [`Sealer`](crate::Sealer) to
 //! its contract.
 //!
 //! Say how to make a store in a [`Fixture`], and let [`store_conformance!`](crate::store_conformance) make
