@@ -139,6 +139,12 @@ pub(crate) fn add(to: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
     to.checked_add_signed(by).unwrap_or(end)
 }
 
+/// Writes a time to 100 ns, as the directory counts it: always seven digits.
+pub(crate) fn precise(time: DateTime<Utc>) -> String {
+    let ticks = time.timestamp_subsec_nanos() % 1_000_000_000 / 100;
+    format!("{}.{ticks:07}Z", time.format("%Y-%m-%dT%H:%M:%S"))
+}
+
 /// The one place where the emulator reads the clock of the operating system.
 #[expect(
     clippy::disallowed_methods,

@@ -1,7 +1,15 @@
 //! The emulator over TLS, as clients meet it: for each check a request that passes and one that does not.
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
+mod applications;
+mod assertion;
 mod client;
+mod code;
+mod discovery;
+mod federated;
+mod keys;
+mod members;
 mod passwords;
+mod permissions;
 mod start;
 mod token;
