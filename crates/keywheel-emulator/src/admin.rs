@@ -129,16 +129,18 @@ struct ClockChange {
 fn set_clock(service: &Service, call: &Call) -> Outcome {
     let change: ClockChange = body(call)?;
     let hand = &service.clock;
+    // Stopped first, so that it shows exactly what it is set to.
+    if change.running == Some(false) {
+        hand.stop();
+    }
     if let Some(now) = change.now {
         hand.set(now);
     }
     if let Some(seconds) = change.advance {
         hand.advance(from_seconds(seconds));
     }
-    match change.running {
-        Some(true) => hand.resume(),
-        Some(false) => hand.stop(),
-        None => {}
+    if change.running == Some(true) {
+        hand.resume();
     }
     Ok(clock(service))
 }

@@ -47,7 +47,9 @@ impl Clock {
     /// Returns a clock that shows `at` until it is moved.
     #[must_use]
     pub fn standing_at(at: DateTime<Utc>) -> Self {
-        Self::of(Hand::Standing { at })
+        let clock = Self::of(Hand::Standing { at });
+        clock.set(at);
+        clock
     }
 
     /// Returns the time, in steps of 100 ns as the directory keeps it.
@@ -56,16 +58,18 @@ impl Clock {
         self.hand().read().trunc_subsecs(7)
     }
 
-    /// Moves the clock to `to`. A running clock goes on running from there.
+    /// Moves the clock to `to`. A running clock goes on running from there. It knows the years 1970 to 9999,
+    /// and stops at their ends.
     pub fn set(&self, to: DateTime<Utc>) {
         let mut hand = self.hand();
+        let to = to.clamp(DateTime::UNIX_EPOCH, last());
         *hand = match *hand {
             Hand::Running { .. } => Hand::running_at(to),
             Hand::Standing { .. } => Hand::Standing { at: to },
         };
     }
 
-    /// Moves the clock by `by`, forwards or back. It stops at the ends of what a date can hold.
+    /// Moves the clock by `by`, forwards or back.
     pub fn advance(&self, by: TimeDelta) {
         self.set(add(self.now(), by));
     }
@@ -129,6 +133,11 @@ impl Hand {
     }
 }
 
+/// Returns the last instant that the clock shows.
+fn last() -> DateTime<Utc> {
+    DateTime::from_timestamp(253_402_300_799, 0).expect("9999 is a year")
+}
+
 /// Adds without overflow: a clock is set by people and by tests.
 pub(crate) fn add(to: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
     let end = if by < TimeDelta::zero() {
@@ -137,6 +146,12 @@ pub(crate) fn add(to: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
         DateTime::<Utc>::MAX_UTC
     };
     to.checked_add_signed(by).unwrap_or(end)
+}
+
+/// Writes a time to 100 ns, as the directory counts it: always seven digits.
+pub(crate) fn precise(time: DateTime<Utc>) -> String {
+    let ticks = time.timestamp_subsec_nanos() % 1_000_000_000 / 100;
+    format!("{}.{ticks:07}Z", time.format("%Y-%m-%dT%H:%M:%S"))
 }
 
 /// The one place where the emulator reads the clock of the operating system.
@@ -186,7 +201,8 @@ mod tests {
         let clock = Clock::standing_at(noon());
 
         clock.advance(TimeDelta::MAX);
-
-        assert!(clock.now() > noon(), "{}", clock.now());
+        assert_eq!(clock.now(), last());
+        clock.advance(TimeDelta::MIN);
+        assert_eq!(clock.now(), DateTime::UNIX_EPOCH);
     }
 }

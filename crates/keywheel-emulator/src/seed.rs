@@ -288,6 +288,27 @@ impl ApplicationSeed {
         self
     }
 
+    /// Adds a redirect URI of a single-page application.
+    #[must_use]
+    pub fn spa_redirect_uri(mut self, uri: impl Into<String>) -> Self {
+        self.spa_redirect_uris.push(uri.into());
+        self
+    }
+
+    /// Adds a redirect URI of a desktop or mobile application.
+    #[must_use]
+    pub fn public_redirect_uri(mut self, uri: impl Into<String>) -> Self {
+        self.public_redirect_uris.push(uri.into());
+        self
+    }
+
+    /// Adds an application ID URI, by which others ask for tokens for this application.
+    #[must_use]
+    pub fn identifier_uri(mut self, uri: impl Into<String>) -> Self {
+        self.identifier_uris.push(uri.into());
+        self
+    }
+
     /// Adds a client secret with a random text.
     #[must_use]
     pub fn secret(self, display_name: impl Into<String>) -> Self {
@@ -368,6 +389,13 @@ impl SecretSeed {
             text: Some(text.into()),
             ..Self::default()
         }
+    }
+
+    /// Sets when it becomes valid.
+    #[must_use]
+    pub fn starting(mut self, start: DateTime<Utc>) -> Self {
+        self.start = Some(start);
+        self
     }
 
     /// Sets when it expires.
@@ -452,6 +480,15 @@ impl PolicySeed {
     pub fn no_secrets() -> Self {
         Self {
             forbid_secrets: true,
+            ..Self::default()
+        }
+    }
+
+    /// Limits the lifetime of certificates: an ISO 8601 duration such as `P90D`.
+    #[must_use]
+    pub fn certificate_lifetime(longest: impl Into<String>) -> Self {
+        Self {
+            certificate_lifetime: Some(longest.into()),
             ..Self::default()
         }
     }

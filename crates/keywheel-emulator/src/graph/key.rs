@@ -155,8 +155,9 @@ fn holds(proof: &str, object: &Object, now: DateTime<Utc>) -> bool {
     let (Some(start), Some(end)) = (at("nbf"), at("exp")) else {
         return false;
     };
-    let in_time =
-        start - TimeDelta::minutes(5) <= now && now < end && end - start <= TimeDelta::minutes(10);
+    let in_time = start <= crate::clock::add(now, TimeDelta::minutes(5))
+        && now < end
+        && end - start <= TimeDelta::minutes(10);
     let named = jwt.audience() == Some(PROOF_AUDIENCE)
         && jwt.claim("iss").and_then(|id| Uuid::try_parse(id).ok()) == Some(object.id);
     let Some(algorithm) = jwt.header("alg").and_then(Algorithm::named) else {

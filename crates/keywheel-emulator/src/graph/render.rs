@@ -1,10 +1,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chrono::{DateTime, Timelike as _, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
 use super::GraphError;
 use crate::behaviour::{Behaviours, Seen};
+use crate::clock::precise;
 use crate::directory::{Key, Kind, Object, Password, property};
 
 /// Writes an object as Graph shows it to a read.
@@ -68,12 +69,9 @@ pub(crate) fn key(key: &Key, with_key: bool) -> Value {
 
 /// Writes a time as Graph does: to 100 ns, without trailing zeros.
 pub(crate) fn date(time: DateTime<Utc>) -> String {
-    let whole = time.format("%Y-%m-%dT%H:%M:%S");
-    let ticks = format!("{:07}", time.nanosecond() % 1_000_000_000 / 100);
-    match ticks.trim_end_matches('0') {
-        "" => format!("{whole}Z"),
-        fraction => format!("{whole}.{fraction}Z"),
-    }
+    let precise = precise(time);
+    let trimmed = precise.trim_end_matches('Z').trim_end_matches('0');
+    format!("{}Z", trimmed.trim_end_matches('.'))
 }
 
 /// Reads `$select`: nothing when everything is wanted.
@@ -101,7 +99,7 @@ pub(crate) fn select(shown: &mut Map<String, Value>, names: Option<&[&str]>) {
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeZone as _;
+    use chrono::{TimeZone as _, Timelike as _};
 
     use super::*;
 

@@ -1,4 +1,4 @@
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -7,6 +7,7 @@ use super::client::{Client, Proof, credentials_of, within};
 use super::discovery::PUBLIC_CLOUD;
 use super::token::Exchange;
 use crate::certificate::{Certificate, hex};
+use crate::clock::precise;
 use crate::directory::{Federated, Key};
 use crate::jwt::{self, Jwt};
 use crate::keys::Algorithm;
@@ -196,20 +197,19 @@ impl Assertion<'_> {
         let Some(end) = at("exp") else {
             return Err(invalid("JWT token is invalid or malformed."));
         };
-        let start = at("nbf").unwrap_or(DateTime::<Utc>::MIN_UTC);
+        let start = at("nbf").unwrap_or(DateTime::UNIX_EPOCH);
         if crate::clock::add(now, skew) >= start && crate::clock::add(now, -skew) < end {
             return Ok(());
         }
-        let shown = |time: DateTime<Utc>| time.format("%Y-%m-%dT%H:%M:%S%.7fZ").to_string();
         Err(Refusal::invalid_client(
             700_024,
             format!(
                 "Client assertion is not within its valid time range. Current time: {}, assertion valid from \
                  {}, expiry time of assertion {}. Review the documentation at \
                  https://docs.microsoft.com/azure/active-directory/develop/active-directory-certificate-credentials .",
-                shown(now),
-                shown(start.max(now - TimeDelta::days(36_500))),
-                shown(end)
+                precise(now),
+                precise(start),
+                precise(end)
             ),
         ))
     }

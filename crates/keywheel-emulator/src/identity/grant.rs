@@ -13,6 +13,7 @@ use super::issue::{Issue, UserTokens};
 use super::scope::Scopes;
 use super::signin::user_name;
 use super::token::Exchange;
+use crate::clock::precise;
 use crate::directory::{Kind, Tenant, User};
 use crate::jwt::encode;
 use crate::log::Effect;
@@ -362,8 +363,8 @@ fn check_refresh(world: &World, exchange: &Exchange<'_>, refresh: &Refresh) -> R
                 "The provided grant has expired due to it being revoked, a fresh auth token is needed. The \
                  user might have changed or reset their password. The grant was issued on '{}' and the \
                  TokensValidFrom date (before which tokens are not valid) for this user is '{}'.",
-                refresh.issued.format("%Y-%m-%dT%H:%M:%S%.7fZ"),
-                user.valid_from.format("%Y-%m-%dT%H:%M:%S%.7fZ")
+                precise(refresh.issued),
+                precise(user.valid_from)
             ),
         )
         .with_suberror("bad_token"));
@@ -384,7 +385,7 @@ fn check_refresh(world: &World, exchange: &Exchange<'_>, refresh: &Refresh) -> R
             format!(
                 "The refresh token has expired due to inactivity. The token was issued on {} and was inactive \
                  for 90.00:00:00.",
-                refresh.issued.format("%Y-%m-%dT%H:%M:%S%.7fZ")
+                precise(refresh.issued)
             ),
         )
     })

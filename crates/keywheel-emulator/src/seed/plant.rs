@@ -28,6 +28,18 @@ pub(crate) struct Planted {
     pub(crate) issuers: BTreeMap<String, Value>,
 }
 
+/// When the emulator starts, and since when what is seeded has been there: everywhere, that is.
+#[derive(Clone, Copy, Debug)]
+struct Dates {
+    now: DateTime<Utc>,
+    since: DateTime<Utc>,
+}
+
+/// Returns when a directory was made that is 90 days old.
+fn long_before(now: DateTime<Utc>) -> DateTime<Utc> {
+    now - Days::new(90)
+}
+
 /// A certificate that the seed asks for, to be registered once its key is made.
 #[derive(Clone, Debug)]
 pub(crate) struct Pending {
@@ -38,11 +50,15 @@ pub(crate) struct Pending {
 
 /// Makes the directory that a seed describes, all but the certificates that need a key first.
 pub(crate) fn plant(seed: &Seed, now: DateTime<Utc>) -> Result<Planted, InvalidSeed> {
+    let dates = Dates {
+        now,
+        since: long_before(now),
+    };
     let mut directory = Directory::default();
     let mut default_app = None;
     let mut pending = Vec::new();
     for tenant in &seed.tenants {
-        let (tenant, first) = plant_tenant(tenant, now, &mut pending)?;
+        let (tenant, first) = plant_tenant(tenant, dates, &mut pending)?;
         default_app = default_app.or_else(|| first.map(|client_id| (tenant.id, client_id)));
         let id = tenant.id;
         if directory.tenants.insert(id, tenant).is_some() {
@@ -68,7 +84,12 @@ pub(crate) fn certify(
         if let Some(application) = directory.application_mut(wanted.client_id) {
             let name = application.display_name().to_owned();
             let certificate = key.certificate(&name, now - Days::new(1), two_years_after(now));
-            let made = Key::of(certificate, wanted.key_id, wanted.display_name.clone(), now);
+            let made = Key::of(
+                certificate,
+                wanted.key_id,
+                wanted.display_name.clone(),
+                long_before(now),
+            );
             application.keys.push(made);
         }
     }
@@ -88,7 +109,7 @@ fn issuers(seed: &Seed) -> Result<BTreeMap<String, Value>, InvalidSeed> {
 
 fn plant_tenant(
     seed: &TenantSeed,
-    now: DateTime<Utc>,
+    dates: Dates,
     pending: &mut Vec<Pending>,
 ) -> Result<(Tenant, Option<Uuid>), InvalidSeed> {
     let domain = seed
@@ -96,14 +117,14 @@ fn plant_tenant(
         .first()
         .ok_or_else(|| InvalidSeed::new("tenants.domains: at least one is needed"))?;
     let id = guid("tenants.id", seed.id.as_deref(), &["tenant", domain])?;
-    let graph = Object::graph(guid_of(&["graph", &id.to_string()]), now);
+    let graph = Object::graph(guid_of(&["graph", &id.to_string()]), dates.since);
     let mut tenant = Tenant {
         id,
         display_name: seed.display_name.clone().unwrap_or_else(|| domain.clone()),
         domains: seed.domains.clone(),
-        created: now,
+        created: dates.since,
         objects: BTreeMap::from([(graph.id, graph)]),
-        users: users(seed, id, now)?,
+        users: users(seed, id, dates.since)?,
         assignments: BTreeMap::new(),
         consents: Vec::new(),
         policies: Policies {
@@ -113,11 +134,11 @@ fn plant_tenant(
     };
     let mut first = None;
     for application in &seed.applications {
-        let client_id = plant_application(&mut tenant, application, now, pending)?;
+        let client_id = plant_application(&mut tenant, application, dates, pending)?;
         first = first.or(Some(client_id));
     }
     for application in &seed.applications {
-        plant_owners(&mut tenant, application, now)?;
+        plant_owners(&mut tenant, application, dates.since)?;
     }
     Ok((tenant, first))
 }
@@ -125,7 +146,7 @@ fn plant_tenant(
 fn users(
     seed: &TenantSeed,
     tenant: Uuid,
-    now: DateTime<Utc>,
+    since: DateTime<Utc>,
 ) -> Result<BTreeMap<Uuid, User>, InvalidSeed> {
     seed.users
         .iter()
@@ -141,7 +162,7 @@ fn users(
                     .unwrap_or_else(|| user.name.clone()),
                 password: SecretText::new(user.password.clone()),
                 roles: user.roles.clone(),
-                valid_from: now,
+                valid_from: since,
             };
             Ok((id, user))
         })
@@ -151,7 +172,7 @@ fn users(
 fn plant_application(
     tenant: &mut Tenant,
     seed: &ApplicationSeed,
-    now: DateTime<Utc>,
+    dates: Dates,
     pending: &mut Vec<Pending>,
 ) -> Result<Uuid, InvalidSeed> {
     let home = tenant.id.to_string();
@@ -167,17 +188,17 @@ fn plant_application(
         &seed.service_principal_id,
         "service principal",
     )?;
-    let mut application = Object::application(object_id, client_id, name, now);
+    let mut application = Object::application(object_id, client_id, name, dates.since);
     describe(&mut application, seed, tenant)?;
-    application.passwords = secrets(seed, client_id, now)?;
-    application.keys = certificates(seed, client_id, now, pending)?;
+    application.passwords = secrets(seed, client_id, dates)?;
+    application.keys = certificates(seed, client_id, dates.since, pending)?;
     application.federated = seed
         .federated
         .iter()
-        .map(|federated| credential_of(federated, client_id, now))
+        .map(|federated| credential_of(federated, client_id, dates.since))
         .collect();
-    let principal = Object::principal_of(&application, principal_id, tenant.id, now);
-    grant_roles(tenant, seed, principal_id, now)?;
+    let principal = Object::principal_of(&application, principal_id, tenant.id, dates.since);
+    grant_roles(tenant, seed, principal_id, dates.since)?;
     if let Some(own) = &seed.policy {
         tenant.policies.custom.push(Policy {
             id: guid_of(&["policy", &object_id.to_string()]),
@@ -271,7 +292,7 @@ fn grant_roles(
     tenant: &mut Tenant,
     seed: &ApplicationSeed,
     principal: Uuid,
-    now: DateTime<Utc>,
+    since: DateTime<Utc>,
 ) -> Result<(), InvalidSeed> {
     let graph = tenant
         .by_app_id(Kind::ServicePrincipal, GRAPH_APP_ID)
@@ -283,7 +304,7 @@ fn grant_roles(
             role: role(name)?,
             principal,
             resource: graph,
-            created: now,
+            created: since,
         };
         tenant.assignments.insert(id, assignment);
     }
@@ -293,7 +314,7 @@ fn grant_roles(
 fn plant_owners(
     tenant: &mut Tenant,
     seed: &ApplicationSeed,
-    now: DateTime<Utc>,
+    since: DateTime<Utc>,
 ) -> Result<(), InvalidSeed> {
     let mut owners = Vec::new();
     if seed.owns_itself {
@@ -312,7 +333,7 @@ fn plant_owners(
     if let Some(application) = application {
         let starting = owners
             .into_iter()
-            .map(|owner| (owner, History::starting(now)));
+            .map(|owner| (owner, History::starting(since)));
         application.owners.extend(starting);
     }
     Ok(())
@@ -333,11 +354,11 @@ fn principal_named(tenant: &Tenant, name: &str) -> Result<Uuid, InvalidSeed> {
 fn secrets(
     seed: &ApplicationSeed,
     client_id: Uuid,
-    now: DateTime<Utc>,
+    dates: Dates,
 ) -> Result<Vec<Password>, InvalidSeed> {
     let numbered = seed.secrets.iter().enumerate();
     let mut made = numbered
-        .map(|(place, secret)| secret_of(secret, client_id, place, now))
+        .map(|(place, secret)| secret_of(secret, client_id, place, dates))
         .collect::<Result<Vec<_>, _>>()?;
     made.reverse();
     Ok(made)
@@ -347,9 +368,9 @@ fn secret_of(
     seed: &SecretSeed,
     client_id: Uuid,
     place: usize,
-    now: DateTime<Utc>,
+    dates: Dates,
 ) -> Result<Password, InvalidSeed> {
-    let start = seed.start.unwrap_or(now);
+    let start = seed.start.unwrap_or(dates.now);
     let derived = ["secret", &client_id.to_string(), &place.to_string()];
     Ok(Password {
         key_id: guid("secrets.key_id", seed.key_id.as_deref(), &derived)?,
@@ -360,14 +381,14 @@ fn secret_of(
             .map_or_else(random::client_secret, SecretText::new),
         start,
         end: seed.end.unwrap_or_else(|| two_years_after(start)),
-        history: History::starting(now),
+        history: History::starting(dates.since),
     })
 }
 
 fn certificates(
     seed: &ApplicationSeed,
     client_id: Uuid,
-    now: DateTime<Utc>,
+    since: DateTime<Utc>,
     pending: &mut Vec<Pending>,
 ) -> Result<Vec<Key>, InvalidSeed> {
     let mut keys = Vec::new();
@@ -379,7 +400,7 @@ fn certificates(
             Some(pem) => {
                 let certificate = Certificate::from_pem(pem)
                     .ok_or_else(|| InvalidSeed::new("certificates.pem: holds no certificate"))?;
-                keys.push(Key::of(certificate, key_id, display_name, now));
+                keys.push(Key::of(certificate, key_id, display_name, since));
             }
             None => pending.push(Pending {
                 client_id,
@@ -391,7 +412,7 @@ fn certificates(
     Ok(keys)
 }
 
-fn credential_of(seed: &FederatedSeed, client_id: Uuid, now: DateTime<Utc>) -> Federated {
+fn credential_of(seed: &FederatedSeed, client_id: Uuid, since: DateTime<Utc>) -> Federated {
     let customary = || vec!["api://AzureADTokenExchange".to_owned()];
     Federated {
         id: guid_of(&["federated", &client_id.to_string(), &seed.name]),
@@ -404,7 +425,7 @@ fn credential_of(seed: &FederatedSeed, client_id: Uuid, now: DateTime<Utc>) -> F
             seed.audiences.clone()
         },
         description: None,
-        history: History::starting(now),
+        history: History::starting(since),
     }
 }
 

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
-use keywheel_emulator::{DefaultApp, Emulator};
+use keywheel_emulator::{DefaultApp, Emulator, Seed, TenantSeed};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
@@ -134,6 +134,23 @@ impl Client {
     }
 }
 
+/// Returns what [`Answer::refusal`] shows for a refusal.
+pub(crate) fn refused(status: u16, error: &str, code: i64) -> (u16, String, i64) {
+    (status, error.to_owned(), code)
+}
+
+/// Returns what [`Answer::graph_error`] shows for an error.
+pub(crate) fn failed(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}
+
+/// Returns the claims of a token, unverified.
+pub(crate) fn claims(token: &str) -> Value {
+    let part = token.split('.').nth(1).unwrap();
+    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    serde_json::from_slice(&base64::Engine::decode(&engine, part).unwrap()).unwrap()
+}
+
 pub(crate) fn form(pairs: &[(&str, &str)]) -> String {
     url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs(pairs)
@@ -149,6 +166,12 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) async fn start() -> Self {
         Self::with(Emulator::start().await.unwrap())
+    }
+
+    /// Starts an emulator with one tenant that holds these applications, the first being the default one.
+    pub(crate) async fn seeded(tenant: TenantSeed) -> Self {
+        let builder = Emulator::builder().seed(Seed::of([tenant]));
+        Self::with(builder.start().await.unwrap())
     }
 
     pub(crate) fn with(emulator: Emulator) -> Self {
