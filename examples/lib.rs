@@ -1,1 +1,1 @@
-//! Not written yet.
+//! Runnable examples: `cargo run --example quickstart` is where to begin.

@@ -180,8 +180,7 @@ impl std::str::FromStr for Scope {
 ///
 /// The message says what happened, with Entra's code and correlation id, and what to do next. Clones
 /// share one error, so that everyone who waited for the same token gets it.
-#[derive(Clone, Debug, Error)]
-#[error("{}", .0.message)]
+#[derive(Clone, Debug)]
 pub struct CredentialError(Arc<Inner>);
 
 #[derive(Debug)]
@@ -206,6 +205,8 @@ pub enum CredentialErrorKind {
     InvalidClient,
     /// What was configured can't work. Nothing was sent. Correct it.
     InvalidConfiguration,
+    /// This way of getting tokens does not exist here, as a managed identity outside Azure. Use another.
+    NotConfigured,
     /// The answer makes no sense. Report it.
     Protocol,
     /// Asked too often: wait for [`retry_after`](CredentialError::retry_after).
@@ -289,6 +290,7 @@ impl CredentialError {
             | CredentialErrorKind::InteractionRequired
             | CredentialErrorKind::InvalidClient
             | CredentialErrorKind::InvalidConfiguration
+            | CredentialErrorKind::NotConfigured
             | CredentialErrorKind::Protocol => false,
         }
     }
@@ -330,16 +332,31 @@ impl CredentialError {
     }
 }
 
-impl Error for Inner {
+impl Error for CredentialError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source
-            .as_deref()
-            .map(|source| source as &(dyn Error + 'static))
+        let source = self.0.source.as_deref()?;
+        Some(source)
     }
 }
 
-impl fmt::Display for Inner {
+impl fmt::Display for CredentialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Report;
+
+    #[test]
+    fn the_cause_of_an_error_is_in_its_chain_and_not_in_its_text() {
+        let error = CredentialError::new(CredentialErrorKind::Transport, "no answer: try again")
+            .with_source(InvalidScope);
+
+        assert_eq!(error.to_string(), "no answer: try again");
+        let chain = Report(&error).to_string();
+        assert!(chain.contains("try again: scope:"), "{chain}");
     }
 }

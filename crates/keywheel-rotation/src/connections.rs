@@ -104,6 +104,21 @@ impl NewConnection {
     }
 }
 
+/// A connection that was tried out and not stored yet.
+#[derive(Clone, Debug)]
+pub struct Validated {
+    connection: Connection,
+    entries: Vec<Entry>,
+}
+
+impl Validated {
+    /// Returns the connection as it will be stored.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
 /// What became of a request for a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -221,14 +236,11 @@ impl Connections {
 
     /// Validates a connection and stores it.
     ///
-    /// A token is obtained with the secret; for one that rotates, the application is read and the key id
-    /// of the secret found or checked. Only then something is written. The first rotation is stored as
-    /// requested: a rotator begins it at once.
+    /// What [`validate`](Self::validate) does, then [`create_validated`](Self::create_validated).
     ///
     /// # Errors
     ///
-    /// Returns an error when Entra refuses the secret, Graph the read, when the key id does not fit the
-    /// secret, or when the name is taken. Nothing was stored then.
+    /// Returns the errors of both. Nothing was stored then.
     pub async fn create(
         &self,
         new: NewConnection,
@@ -237,14 +249,49 @@ impl Connections {
         if self.store.find(&new.namespace, &new.name).await?.is_some() {
             return Err(StoreError::name_taken().into());
         }
-        let mut connection = self.unsaved(&new).await?;
+        let validated = self.validate(&new, actor).await?;
+        self.create_validated(validated).await
+    }
+
+    /// Tries a connection out, and stores nothing.
+    ///
+    /// A token is obtained with the secret; for a connection that rotates, the application is read and
+    /// the key id of the secret found or checked.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when Entra refuses the secret, Graph the read, or when the key id does not fit
+    /// the secret.
+    pub async fn validate(
+        &self,
+        new: &NewConnection,
+        actor: &Actor,
+    ) -> Result<Validated, CreateError> {
+        let mut connection = self.unsaved(new).await?;
         let access = Access::new(&connection, 0, new.secret.value().clone());
         self.issuer.prove(&access).await?;
         let read = match &new.rotation {
             Some(_) => Some(self.issuer.inspect(&access).await?),
             None => None,
         };
-        let entries = self.enrol(&mut connection, &new, read.as_ref(), actor)?;
+        let entries = self.enrol(&mut connection, new, read.as_ref(), actor)?;
+        Ok(Validated {
+            connection,
+            entries,
+        })
+    }
+
+    /// Stores a connection that was just validated. The first rotation is stored as requested: a rotator
+    /// begins it at once.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the name is taken or the store fails.
+    pub async fn create_validated(&self, validated: Validated) -> Result<Versioned, CreateError> {
+        let Validated {
+            connection,
+            entries,
+        } = validated;
         let wake_at = wake_at(&connection, self.clock.now(), &self.policy);
         let version = self.store.create(&connection, wake_at, &entries).await?;
         self.tell(&entries);

@@ -27,7 +27,9 @@ mod retry;
 mod rotator;
 mod status;
 
-pub use self::connections::{Connections, CreateError, CreateErrorKind, NewConnection, Requested};
+pub use self::connections::{
+    Connections, CreateError, CreateErrorKind, NewConnection, Requested, Validated,
+};
 pub use self::decide::{Step, Waiting, decide, next_due, replace_by};
 pub use self::policy::Policy;
 pub use self::rotator::{Advance, RotateError, RotateErrorKind, Rotator, RotatorParts, Work};

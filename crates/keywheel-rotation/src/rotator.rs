@@ -2,6 +2,7 @@ mod drive;
 mod save;
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -12,6 +13,7 @@ use keywheel_connection::{
 };
 use keywheel_core::{Clock, Entropy, KeyId, Secret};
 use thiserror::Error;
+use tokio::time::sleep;
 
 use self::save::Fold;
 use crate::apply::Outcome;
@@ -68,6 +70,13 @@ pub struct Work {
 }
 
 impl Work {
+    /// Tells whether the lease is still ours, as far as we know. [`Rotator::advance`] gives it back when
+    /// there is nothing to do for a while.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        !self.released
+    }
+
     /// Returns the connection as it was last saved.
     #[must_use]
     pub fn connection(&self) -> &Connection {
@@ -209,15 +218,18 @@ impl Rotator {
             }
             Step::Mint { cause, generation } => self.mint(work, cause, generation).await?,
             Step::Prove => {
-                let outcome = self.prove(&work.connection).await;
+                let prove = self.prove(&work.connection);
+                let outcome = self.holding(&work.lease, prove).await;
                 self.commit(work, outcome.as_ref()).await?;
             }
             Step::Inspect => {
-                let outcome = self.inspect(&work.connection).await;
+                let inspect = self.inspect(&work.connection);
+                let outcome = self.holding(&work.lease, inspect).await;
                 self.commit(work, Some(&outcome)).await?;
             }
             Step::Retire { key_id } => {
-                let outcome = self.retire(&work.connection, key_id).await;
+                let retire = self.retire(&work.connection, key_id);
+                let outcome = self.holding(&work.lease, retire).await;
                 self.commit(work, Some(&outcome)).await?;
             }
             Step::Abandon | Step::Quarantine | Step::Promote | Step::Finish => {
@@ -225,6 +237,20 @@ impl Rotator {
             }
         }
         Ok(Advance::Stepped)
+    }
+
+    /// Renews the lease for as long as an effect takes. Losing it is found out by the next save.
+    async fn holding<T>(&self, lease: &Lease, effect: impl Future<Output = T> + Send) -> T {
+        let mut effect = pin!(effect);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut effect => return done,
+                () = sleep(lease.span / 3) => {
+                    drop(self.0.store.renew(lease, lease.span).await);
+                }
+            }
+        }
     }
 
     /// Stores the intent, mints, and stores what came of it.
@@ -254,7 +280,8 @@ impl Rotator {
         let connection = work.connection.clone();
         let access = Access::new(&connection, generation - 1, secret).with_previous(previous);
         let end = self.end_of_life(&connection);
-        let outcome = match self.0.issuer.mint(&access, &marker, end).await {
+        let mint = self.0.issuer.mint(&access, &marker, end);
+        let outcome = match self.holding(&work.lease, mint).await {
             Ok(minted) => self.keep(&connection, generation, marker, minted).await,
             Err(error) if error.kind() == IssuerErrorKind::Unknown => {
                 Outcome::MintUnknown(Failure::from(&error))

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use crate::occurrence::Clock;
-use crate::{Occurrence, Schedule};
+use crate::{Occurrence, Schedule, StaleZone};
 
 /// A schedule in words, with its next run. Made by [`Schedule::describe`].
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,12 @@ impl Description<'_> {
     #[must_use]
     pub fn next(&self) -> Option<Occurrence> {
         self.next
+    }
+
+    /// Returns what is known to be wrong with the zone's data.
+    #[must_use]
+    pub fn warning(&self) -> Option<StaleZone> {
+        self.schedule.zone().stale()
     }
 }
 
@@ -32,8 +38,12 @@ impl fmt::Display for Description<'_> {
             schedule.zone().name()
         )?;
         match self.next {
-            Some(next) => write!(f, "next {next}"),
-            None => f.write_str("no further run before 2100"),
+            Some(next) => write!(f, "next {next}")?,
+            None => f.write_str("no further run before 2100")?,
+        }
+        match self.warning() {
+            Some(stale) => write!(f, "; warning: {stale}"),
+            None => Ok(()),
         }
     }
 }

@@ -2,7 +2,7 @@ use std::fmt;
 
 use chrono::{DateTime, NaiveDateTime, NaiveTime, Timelike, Utc};
 
-use crate::zone::Abbreviation;
+use crate::zone::{Abbreviation, Moment};
 
 /// One run of a schedule: when it was asked for, when it is, and why the two differ where they do.
 ///
@@ -28,24 +28,22 @@ use crate::zone::Abbreviation;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Occurrence {
-    pub(crate) at: DateTime<Utc>,
-    pub(crate) local: NaiveDateTime,
+    pub(crate) shown: Shown,
     pub(crate) asked: NaiveDateTime,
     pub(crate) resolution: Resolution,
-    pub(crate) abbreviation: Abbreviation,
 }
 
 impl Occurrence {
     /// Returns the instant of the run.
     #[must_use]
     pub fn at(&self) -> DateTime<Utc> {
-        self.at
+        self.shown.at
     }
 
     /// Returns what the clock of the zone shows at that instant.
     #[must_use]
     pub fn local(&self) -> NaiveDateTime {
-        self.local
+        self.shown.local
     }
 
     /// Returns the due date at the asked-for time of day.
@@ -82,17 +80,7 @@ pub enum Resolution {
 
 impl fmt::Display for Occurrence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (local, utc) = (self.local, self.at.naive_utc());
-        let zone = self.abbreviation.as_str();
-        write!(f, "{} {}", local.format("%a %F"), Clock(local.time()))?;
-        if zone == "UTC" {
-            return f.write_str(" UTC");
-        }
-        write!(f, " {zone} = ")?;
-        if utc.date() != local.date() {
-            write!(f, "{} ", utc.format("%a %F"))?;
-        }
-        write!(f, "{} UTC", Clock(utc.time()))?;
+        self.shown.fmt(f)?;
         let asked = Clock(self.asked.time());
         match self.resolution {
             Resolution::AfterGap => write!(f, " ({asked} does not exist on this date)"),
@@ -103,6 +91,45 @@ impl fmt::Display for Occurrence {
             Resolution::FirstOfTwo => write!(f, " ({asked} happens twice; the first)"),
             Resolution::LastOfTwo => write!(f, " ({asked} happens twice; the last)"),
         }
+    }
+}
+
+/// An instant with what the clock of a zone shows then: `Tue 2026-12-01 02:30 CET = 01:30 UTC`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Shown {
+    pub(crate) at: DateTime<Utc>,
+    pub(crate) local: NaiveDateTime,
+    pub(crate) abbreviation: Abbreviation,
+}
+
+impl Shown {
+    pub(crate) fn new(moment: Moment) -> Option<Self> {
+        Some(Self {
+            at: DateTime::from_timestamp(moment.at, 0)?,
+            local: DateTime::from_timestamp(moment.wall(), 0)?.naive_utc(),
+            abbreviation: moment.kind.abbreviation,
+        })
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (local, utc) = (self.local, self.at.naive_utc());
+        let zone = self.abbreviation.as_str();
+        write!(
+            f,
+            "{} {} {zone}",
+            local.format("%a %F"),
+            Clock(local.time())
+        )?;
+        if zone == "UTC" {
+            return Ok(());
+        }
+        f.write_str(" = ")?;
+        if utc.date() != local.date() {
+            write!(f, "{} ", utc.format("%a %F"))?;
+        }
+        write!(f, "{} UTC", Clock(utc.time()))
     }
 }
 

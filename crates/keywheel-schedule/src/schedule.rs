@@ -2,6 +2,8 @@ use std::iter::FusedIterator;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Timelike, Utc};
 
+use crate::day::{DAY, LAST_DAY, date_of, day_of};
+use crate::occurrence::Shown;
 use crate::zone::{Moment, Wall};
 mod builder;
 #[cfg(feature = "serde")]
@@ -64,10 +66,6 @@ pub struct DueBetween {
     /// The last of them: the one to catch up with.
     pub latest: Option<Occurrence>,
 }
-
-const DAY: i64 = 86_400;
-/// 31 December 2099, in days since 1970.
-const LAST_DAY: i64 = 47_481;
 
 impl Schedule {
     /// Returns a builder. Interval, time, zone and anchor must be given.
@@ -153,7 +151,7 @@ impl Schedule {
             latest: None,
         };
         self.upcoming(after)
-            .take_while(|run| run.at <= until)
+            .take_while(|run| run.at() <= until)
             .fold(due, |due, run| DueBetween {
                 count: due.count + 1,
                 latest: Some(run),
@@ -261,19 +259,21 @@ impl Schedule {
     }
 
     fn occurrence(&self, day: i64, run: Run) -> Option<Occurrence> {
-        let asked = NaiveDate::from_epoch_days(i32::try_from(day).ok()?)?.and_time(self.at);
-        let local = match run.resolution {
-            Resolution::AfterGap | Resolution::AfterSkippedDate => {
-                DateTime::from_timestamp(run.moment.wall(), 0)?.naive_utc()
-            }
-            _ => asked,
+        let asked = date_of(day)?.and_time(self.at);
+        let moment = run.moment;
+        let shown = match run.resolution {
+            Resolution::AfterGap | Resolution::AfterSkippedDate => Shown::new(moment)?,
+            // The clock shows what was asked for: no need to work that out again.
+            _ => Shown {
+                at: DateTime::from_timestamp(moment.at, 0)?,
+                local: asked,
+                abbreviation: moment.kind.abbreviation,
+            },
         };
         Some(Occurrence {
-            at: DateTime::from_timestamp(run.moment.at, 0)?,
-            local,
+            shown,
             asked,
             resolution: run.resolution,
-            abbreviation: run.moment.kind.abbreviation,
         })
     }
 }
@@ -283,10 +283,6 @@ impl Schedule {
 struct Run {
     moment: Moment,
     resolution: Resolution,
-}
-
-fn day_of(date: NaiveDate) -> i64 {
-    i64::from(date.to_epoch_days())
 }
 
 /// The coming runs of a schedule. Made by [`Schedule::upcoming`].
@@ -301,7 +297,7 @@ impl Iterator for Upcoming<'_> {
 
     fn next(&mut self) -> Option<Occurrence> {
         let next = self.schedule.next_after(self.after)?;
-        self.after = next.at;
+        self.after = next.at();
         Some(next)
     }
 }

@@ -1,16 +1,22 @@
 use std::fmt::{self, Display};
 use std::sync::{Arc, LazyLock, OnceLock};
 
-use chrono::{DateTime, Offset, TimeZone};
+use chrono::{NaiveDate, TimeZone};
 
 use crate::InvalidSchedule;
 
+#[cfg(any(test, not(feature = "fresh-tzdb")))]
 mod chrono_data;
+#[cfg(any(test, feature = "fresh-tzdb"))]
+mod jiff_data;
 mod suggest;
 mod table;
 
+#[cfg(not(feature = "fresh-tzdb"))]
 use self::chrono_data as tzdb;
-pub(crate) use self::table::{Abbreviation, Kind, Moment, Table, Wall};
+#[cfg(feature = "fresh-tzdb")]
+use self::jiff_data as tzdb;
+pub(crate) use self::table::{Abbreviation, END, Moment, Table, Wall};
 
 /// A time zone: its name, and every change of its clock from 1970 to 2100.
 ///
@@ -23,6 +29,7 @@ pub struct Zone(Arc<Named>);
 struct Named {
     name: Box<str>,
     table: Table,
+    stale: Option<StaleZone>,
 }
 
 /// The zones of the time zone database, sorted by name, each filled in when it is first asked for.
@@ -46,7 +53,8 @@ impl Zone {
             .binary_search_by(|(known, _)| (*known).cmp(name))
             .map_err(|_| unknown(name))?;
         let (name, zone) = &ZONES[index];
-        Ok(zone.get_or_init(|| tzdb::zone(name)).clone())
+        let build = || Self::from_parts(name, tzdb::table(name), tzdb::stale(name));
+        Ok(zone.get_or_init(build).clone())
     }
 
     /// Returns a zone with the rules of `rules`: of newer data, of a test, of no country at all.
@@ -65,20 +73,16 @@ impl Zone {
     #[must_use]
     pub fn new<Z: TimeZone>(name: &str, rules: &Z) -> Self
     where
-        Z::Offset: Display,
+        Z::Offset: Display + PartialEq,
     {
-        let kind = |utc: i64| {
-            let utc = DateTime::from_timestamp(utc, 0).unwrap_or_default();
-            let offset = rules.offset_from_utc_datetime(&utc.naive_utc());
-            Kind::new(offset.fix().local_minus_utc(), &offset)
-        };
-        Self::from_table(name, Table::scan(kind))
+        Self::from_parts(name, Table::read(rules), None)
     }
 
-    fn from_table(name: &str, table: Table) -> Self {
+    fn from_parts(name: &str, table: Table, stale: Option<StaleZone>) -> Self {
         Self(Arc::new(Named {
             name: name.into(),
             table,
+            stale,
         }))
     }
 
@@ -86,6 +90,14 @@ impl Zone {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Returns what is known to be wrong with the data of this zone.
+    ///
+    /// Only [`Zone::named`] without the feature `fresh-tzdb` has any such zones.
+    #[must_use]
+    pub fn stale(&self) -> Option<StaleZone> {
+        self.0.stale
     }
 
     pub(crate) fn table(&self) -> &Table {
@@ -108,6 +120,35 @@ impl PartialEq for Zone {
 
 impl Eq for Zone {}
 
+/// A zone whose rules were changed after the data in use was made: its schedules run at the wrong time.
+///
+/// `Display` says so, and what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaleZone {
+    zone: &'static str,
+    since: &'static str,
+}
+
+impl StaleZone {
+    /// Returns the first date on which the clock is wrong.
+    #[must_use]
+    pub fn since(&self) -> NaiveDate {
+        self.since.parse().unwrap_or_default()
+    }
+}
+
+impl Display for StaleZone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "tzdb {} is wrong for {} from {}; turn on the feature `fresh-tzdb`",
+            tzdb_version(),
+            self.zone,
+            self.since
+        )
+    }
+}
+
 /// Returns the release of the time zone database that [`Zone::named`] answers from, such as `"2025b"`.
 #[must_use]
 pub fn tzdb_version() -> &'static str {
@@ -127,72 +168,4 @@ fn unknown(name: &str) -> InvalidSchedule {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOURS_BEFORE: i64 = 24;
-    const HOURS_SINCE_1970: i64 = 130 * 8766 + 24;
-
-    fn message(name: &str) -> String {
-        Zone::named(name).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn a_near_name_is_suggested() {
-        for (given, meant) in [
-            ("Europe/Berln", "Europe/Berlin"),
-            ("europe/berlin", "Europe/Berlin"),
-            ("Berlin", "Europe/Berlin"),
-            ("America/New York", "America/New_York"),
-            ("Asia/Calcuta", "Asia/Calcutta"),
-            ("utc", "UTC"),
-        ] {
-            let message = message(given);
-            assert!(message.starts_with("zone: "), "{message}");
-            assert!(message.contains(meant), "{given}: {message}");
-        }
-    }
-
-    #[test]
-    fn a_text_that_is_near_no_name_is_not_repeated() {
-        for secret in ["Xq~8Q-9hFe.Zr3TnV0wLkPq7sYb2mC4dU6aGiJoE", "", "ГРИНВИЧ"] {
-            let message = message(secret);
-            assert!(secret.is_empty() || !message.contains(secret), "{message}");
-            assert!(message.ends_with("such as Europe/Berlin"), "{message}");
-        }
-    }
-
-    #[test]
-    fn a_zone_is_worked_out_once_and_shared() {
-        let [a, b] = [(); 2].map(|()| Zone::named("Asia/Tokyo").unwrap());
-
-        assert!(Arc::ptr_eq(&a.0, &b.0));
-    }
-
-    #[test]
-    fn a_table_agrees_with_the_clock_that_it_was_read_from() {
-        let full = std::env::var_os("KEYWHEEL_TEST_FULL").is_some();
-        let (zones, hours) = if full { (1, 1) } else { (7, 29) };
-        for tz in chrono_tz::TZ_VARIANTS.iter().step_by(zones) {
-            let zone = Zone::new(tz.name(), tz);
-            for at in (-HOURS_BEFORE..HOURS_SINCE_1970)
-                .step_by(hours)
-                .map(|hour| hour * 3600)
-            {
-                let utc = DateTime::from_timestamp(at, 0).unwrap().naive_utc();
-                let offset = tz.offset_from_utc_datetime(&utc);
-                let kind = Kind::new(offset.fix().local_minus_utc(), &offset);
-                assert_eq!(zone.table().kind_at(at), kind, "{tz} {utc}");
-            }
-        }
-    }
-
-    #[test]
-    fn every_zone_takes_less_than_4_kib() {
-        for (name, _) in ZONES.iter() {
-            let bytes =
-                Zone::named(name).unwrap().table().bytes() + size_of::<Named>() + name.len();
-            assert!(bytes < 4096, "{name}: {bytes}");
-        }
-    }
-}
+mod tests;

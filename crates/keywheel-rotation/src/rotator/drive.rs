@@ -83,9 +83,12 @@ impl Rotator {
         }
     }
 
+    /// Sleeps until the wall clock shows `at`. It may step, so it is looked at every minute.
     async fn sleep_until(&self, at: DateTime<Utc>) {
-        let wait = (at - self.0.clock.now()).to_std().unwrap_or_default();
-        // Not longer than a minute at a time: the wall clock may step.
-        sleep(wait.clamp(Duration::from_millis(1), Duration::from_secs(60))).await;
+        while let Ok(wait) = (at - self.0.clock.now()).to_std()
+            && !wait.is_zero()
+        {
+            sleep(wait.clamp(Duration::from_millis(1), Duration::from_secs(60))).await;
+        }
     }
 }

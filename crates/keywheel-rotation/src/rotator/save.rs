@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
-    Connection, Entry, LeaseChange, Save, StoreError, StoreErrorKind, Version,
+    Connection, Entry, LeaseChange, Save, StoreError, StoreErrorKind, Version, Versioned,
 };
 use tokio::time::sleep;
 
@@ -20,45 +20,59 @@ impl Rotator {
         self.save(work, outcome, Fold::RecordOnly).await
     }
 
-    /// Saves, against a newer version if somebody changed the connection meanwhile, and again while the
-    /// store does not answer.
+    /// Saves, against a newer version if somebody changed the connection meanwhile.
     pub(super) async fn save(
         &self,
         work: &mut Work,
         outcome: Option<&Outcome>,
         fold: Fold,
     ) -> Result<(), RotateError> {
-        let mut failures = 0;
         loop {
             let change = self.change(&work.connection, outcome, fold);
-            let save = Save::new(&change.connection, work.version, &change.entries)
-                .wake_at(change.wake_at)
-                .under(&work.lease, change.lease);
-            match self.0.store.save(save).await {
+            let error = match self.write(work, &change).await {
                 Ok(version) => {
                     self.committed(work, change, version);
                     return Ok(());
                 }
-                Err(error) => match error.kind() {
-                    StoreErrorKind::Conflict => {
-                        let stored = self.0.store.load(work.connection.id).await?;
-                        let stored = stored.ok_or_else(StoreError::not_found)?;
-                        // A save that was reported lost may have been made after all.
-                        if stored.connection.journal == change.connection.journal {
-                            self.committed(work, change, stored.version);
-                            return Ok(());
-                        }
-                        work.connection = stored.connection;
-                        work.version = stored.version;
-                    }
-                    StoreErrorKind::Unavailable if failures < 5 => {
-                        sleep(Duration::from_millis(100 << failures)).await;
-                        failures += 1;
-                    }
-                    _ => return Err(error.into()),
-                },
+                Err(error) => error,
+            };
+            let newest = match error.kind() {
+                StoreErrorKind::Conflict | StoreErrorKind::LeaseLost => self.newest(work).await?,
+                _ => return Err(error.into()),
+            };
+            // A save that was reported lost may have been made after all.
+            if newest.connection.journal == change.connection.journal {
+                self.committed(work, change, newest.version);
+                return Ok(());
+            }
+            if error.kind() == StoreErrorKind::LeaseLost {
+                return Err(error.into());
+            }
+            work.connection = newest.connection;
+            work.version = newest.version;
+        }
+    }
+
+    /// Writes a change; again while the store does not answer.
+    async fn write(&self, work: &Work, change: &Change) -> Result<Version, StoreError> {
+        let mut failures = 0;
+        loop {
+            let save = Save::new(&change.connection, work.version, &change.entries)
+                .wake_at(change.wake_at)
+                .under(&work.lease, change.lease);
+            match self.0.store.save(save).await {
+                Err(error) if error.kind() == StoreErrorKind::Unavailable && failures < 5 => {
+                    sleep(Duration::from_millis(100 << failures)).await;
+                    failures += 1;
+                }
+                saved => return saved,
             }
         }
+    }
+
+    async fn newest(&self, work: &Work) -> Result<Versioned, RotateError> {
+        let stored = self.0.store.load(work.connection.id).await?;
+        Ok(stored.ok_or_else(StoreError::not_found)?)
     }
 
     fn committed(&self, work: &mut Work, change: Change, version: Version) {

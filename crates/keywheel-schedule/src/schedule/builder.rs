@@ -1,6 +1,7 @@
 use chrono::{NaiveDate, NaiveTime, Timelike};
 
-use super::{DAY, LAST_DAY, Schedule, day_of};
+use super::Schedule;
+use crate::day::{DAY, LAST_DAY, day_of};
 use crate::occurrence::Clock;
 use crate::{Disambiguation, InvalidSchedule, Missing, Repeated, Resolution, Zone};
 

@@ -1,11 +1,14 @@
 use std::fmt::{self, Display, Write};
 
+use chrono::{DateTime, Offset, TimeZone};
+
+use crate::day::DAY;
+
 /// The table begins here, in seconds of Unix time: 2 December 1969. All times in it are `u32` from here,
 /// which reach into 2106.
-const BASE: i64 = -30 * DAY;
+pub(super) const BASE: i64 = -30 * DAY;
 /// The clock is read up to here: 31 January 2100.
-const END: i64 = 4_102_444_800 + 30 * DAY;
-const DAY: i64 = 86_400;
+pub(crate) const END: i64 = 4_102_444_800 + 30 * DAY;
 
 /// How a zone's clock stands for some time: its distance from UTC, and what people call that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +19,10 @@ pub(crate) struct Kind {
 }
 
 impl Kind {
+    fn of(offset: &(impl Offset + Display)) -> Self {
+        Self::new(offset.fix().local_minus_utc(), offset)
+    }
+
     pub(crate) fn new(offset: i32, abbreviation: &impl Display) -> Self {
         let abbreviation =
             Abbreviation::new(abbreviation).unwrap_or_else(|| Abbreviation::numeric(offset));
@@ -127,25 +134,33 @@ pub(crate) struct Table {
 
 impl Table {
     /// Reads a clock once a day, and finds each change to the second.
-    pub(crate) fn scan(kind: impl Fn(i64) -> Kind) -> Self {
-        let mut last = kind(BASE);
-        let mut segments = vec![(BASE, last)];
+    pub(crate) fn read<Z: TimeZone>(rules: &Z) -> Self
+    where
+        Z::Offset: Display + PartialEq,
+    {
+        let offset = |at| {
+            let utc = DateTime::from_timestamp(at, 0).unwrap_or_default();
+            rules.offset_from_utc_datetime(&utc.naive_utc())
+        };
+        let mut last = offset(BASE);
+        let mut segments = vec![(BASE, Kind::of(&last))];
         let mut seen = BASE;
         while seen < END {
-            let next = seen + DAY;
-            if kind(next) == last {
-                seen = next;
+            if offset(seen + DAY) == last {
+                seen += DAY;
                 continue;
             }
-            seen = first_change(&kind, last, seen, next);
-            last = kind(seen);
-            segments.push((seen, last));
+            seen = first_change(offset, &last, seen, seen + DAY);
+            last = offset(seen);
+            segments.push((seen, Kind::of(&last)));
         }
-        Self::new(&segments)
+        Self::new(segments)
     }
 
     /// Makes the table of segments, each given by its first instant; the first begins at `BASE`.
-    pub(crate) fn new(segments: &[(i64, Kind)]) -> Self {
+    pub(crate) fn new(mut segments: Vec<(i64, Kind)>) -> Self {
+        // Where only the law changes from standard to summer time, the clock shows nothing of it.
+        segments.dedup_by_key(|(_, kind)| *kind);
         let mut kinds: Vec<Kind> = Vec::new();
         let mut kind_of = Vec::with_capacity(segments.len());
         let mut ends = Vec::with_capacity(segments.len());
@@ -185,10 +200,15 @@ impl Table {
     }
 
     /// Returns how the clock stands at an instant.
-    #[cfg(test)]
     pub(crate) fn kind_at(&self, at: i64) -> Kind {
         let at = from_base(at);
         self.kind(self.ends.partition_point(|end| *end <= at))
+    }
+
+    /// Returns the end of the segment in which an instant lies: until then the clock runs evenly.
+    pub(crate) fn next_change(&self, at: i64) -> i64 {
+        let at = from_base(at);
+        self.end(self.ends.partition_point(|end| *end <= at))
     }
 
     /// Returns when the clock shows `wall`.
@@ -261,10 +281,11 @@ impl Table {
 }
 
 /// Returns the first second in `(from, to]` at which the clock no longer stands as `before`.
-fn first_change(kind: impl Fn(i64) -> Kind, before: Kind, mut from: i64, mut to: i64) -> i64 {
+fn first_change<T: PartialEq>(offset: impl Fn(i64) -> T, before: &T, from: i64, to: i64) -> i64 {
+    let (mut from, mut to) = (from, to);
     while to - from > 1 {
         let middle = from + (to - from) / 2;
-        if kind(middle) == before {
+        if offset(middle) == *before {
             from = middle;
         } else {
             to = middle;
@@ -276,4 +297,78 @@ fn first_change(kind: impl Fn(i64) -> Kind, before: Kind, mut from: i64, mut to:
 fn from_base(seconds: i64) -> u32 {
     // One less than the end of the last segment, so that a search always finds a segment.
     (seconds - BASE).clamp(0, i64::from(u32::MAX - 1)) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Clocks that no country would keep: changes of up to a day and a half, hours apart.
+    fn segments() -> impl Strategy<Value = Vec<(i64, Kind)>> {
+        let kind = |quarters: i32| Kind::new(quarters * 900, &"X");
+        prop::collection::vec((1_i64..200, -70..70_i32), 1..8).prop_map(move |steps| {
+            let mut at = 10 * DAY;
+            let later = steps.into_iter().map(|(quarters, offset)| {
+                at += quarters * 900;
+                (at, kind(offset))
+            });
+            let mut segments = vec![(BASE, kind(0))];
+            segments.extend(later);
+            segments.dedup_by_key(|(_, kind)| *kind);
+            segments
+        })
+    }
+
+    fn clock(segments: &[(i64, Kind)], at: i64) -> i64 {
+        let (_, kind) = segments.iter().rfind(|(start, _)| *start <= at).unwrap();
+        at + i64::from(kind.offset)
+    }
+
+    proptest! {
+        #[test]
+        fn a_wall_time_is_met_when_the_clock_first_shows_it_or_later(
+            segments in segments(), quarter in -200_i64..2_000,
+        ) {
+            let (table, wall) = (Table::new(segments.clone()), 10 * DAY + quarter * 900);
+            // All is in quarters of an hour, so every quarter can be looked at.
+            let quarters = || (5 * DAY..40 * DAY).step_by(900);
+
+            let first = quarters().find(|at| clock(&segments, *at) >= wall).unwrap();
+            let last = quarters().filter(|at| clock(&segments, *at) == wall).last();
+            match table.at_wall(wall) {
+                Wall::Once(moment) => prop_assert_eq!((moment.at, Some(moment.at)), (first, last)),
+                Wall::Twice { first: a, last: b } => {
+                    prop_assert_eq!((a.at, Some(b.at)), (first, last));
+                    prop_assert_eq!(b.wall(), wall);
+                }
+                Wall::Never { before, jump } => {
+                    prop_assert_eq!(jump.at, first);
+                    prop_assert!(before <= wall && wall < jump.wall());
+                }
+            }
+        }
+
+        #[test]
+        fn the_clock_runs_evenly_until_the_next_change(segments in segments(), at in 0_i64..20 * DAY) {
+            let table = Table::new(segments.clone());
+            let (kind, until) = (table.kind_at(at), table.next_change(at));
+
+            prop_assert_eq!(at + i64::from(kind.offset), clock(&segments, at));
+            prop_assert!(until > at);
+            prop_assert_eq!(table.kind_at(until - 1), kind);
+            prop_assert!(table.changes().all(|change| change <= at || change >= until));
+        }
+    }
+
+    #[test]
+    fn names_that_are_too_long_or_missing_become_numbers() {
+        let name = |offset, text: &str| Kind::new(offset, &text).abbreviation.as_str().to_owned();
+
+        assert_eq!(name(3600, "CET"), "CET");
+        assert_eq!(name(-12_600, "Newfoundland"), "-03:30");
+        assert_eq!(name(20_700, ""), "+05:45");
+        assert_eq!(name(0, "ÄÖÜÄÖÜ"), "+00:00");
+    }
 }

@@ -1,0 +1,298 @@
+mod form;
+mod grant;
+mod refusal;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Request;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use keywheel_core::{
+    ClientSecret, Clock, Cloud, CredentialError, CredentialErrorKind, Entropy, FreshConnection,
+    HttpSend, RetryPolicy, SystemClock, SystemEntropy, TenantId, TransportError,
+    TransportErrorKind,
+};
+use tracing::{Instrument, Span, debug, debug_span};
+use url::Url;
+use uuid::Uuid;
+use zeroize::Zeroize;
+
+use crate::assertion::ClientAssertion;
+use crate::patience::Patience;
+
+pub(crate) use self::form::{Form, GrantType};
+pub(crate) use self::grant::Grant;
+use self::refusal::Refused;
+
+/// The token endpoint of one tenant: where the credentials of this crate get their tokens.
+///
+/// Clones share everything. One endpoint serves any number of credentials of its tenant.
+///
+/// ```
+/// use keywheel_core::{Cloud, ReqwestSend};
+/// use keywheel_credentials::TokenEndpoint;
+///
+/// let http = ReqwestSend::builder().build()?;
+/// let endpoint = TokenEndpoint::new(http, &Cloud::china(), &"contoso.partner.onmschina.cn".parse()?);
+/// assert_eq!(
+///     endpoint.url().as_str(),
+///     "https://login.partner.microsoftonline.cn/contoso.partner.onmschina.cn/oauth2/v2.0/token",
+/// );
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct TokenEndpoint(Arc<Inner>);
+
+#[derive(Clone, Debug)]
+struct Inner {
+    http: Arc<dyn HttpSend>,
+    cloud: Cloud,
+    tenant: TenantId,
+    url: Url,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    retry: RetryPolicy,
+}
+
+impl TokenEndpoint {
+    /// Returns the token endpoint that `tenant` has in `cloud`, asked over `http`.
+    #[must_use]
+    pub fn new(http: impl HttpSend + 'static, cloud: &Cloud, tenant: &TenantId) -> Self {
+        Self(Arc::new(Inner {
+            http: Arc::new(http),
+            cloud: cloud.clone(),
+            tenant: tenant.clone(),
+            url: cloud.token_endpoint(tenant),
+            clock: Arc::new(SystemClock::new()),
+            entropy: Arc::new(SystemEntropy::new()),
+            retry: RetryPolicy::default(),
+        }))
+    }
+
+    /// Sets the clock. Default: the system's.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Clock + 'static) -> Self {
+        Arc::make_mut(&mut self.0).clock = Arc::new(clock);
+        self
+    }
+
+    /// Sets the source of chance, for request ids, `state` values and the spreading of retries.
+    /// Default: the system's.
+    #[must_use]
+    pub fn with_entropy(mut self, entropy: impl Entropy + 'static) -> Self {
+        Arc::make_mut(&mut self.0).entropy = Arc::new(entropy);
+        self
+    }
+
+    /// Sets how often a request is tried that got no answer, or a passing refusal. Default:
+    /// [`RetryPolicy::default`].
+    #[must_use]
+    pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
+        Arc::make_mut(&mut self.0).retry = retry;
+        self
+    }
+
+    /// Returns the address, which client assertions carry as their audience.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.0.url
+    }
+
+    /// Returns the cloud.
+    #[must_use]
+    pub fn cloud(&self) -> &Cloud {
+        &self.0.cloud
+    }
+
+    /// Returns the tenant.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.0.tenant
+    }
+
+    pub(crate) fn http(&self) -> &dyn HttpSend {
+        &*self.0.http
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
+    pub(crate) fn entropy(&self) -> &dyn Entropy {
+        &*self.0.entropy
+    }
+
+    /// The one exchange that every method goes through: sends `form` until there is an answer that
+    /// counts, or the patience of the retry policy ends.
+    pub(crate) async fn exchange(
+        &self,
+        form: &Form,
+        proof: Proof<'_>,
+    ) -> Result<Grant, CredentialError> {
+        let span = self.span(form);
+        self.exchange_patiently(form, proof).instrument(span).await
+    }
+
+    /// Sends `form` exactly once.
+    pub(crate) async fn exchange_once(
+        &self,
+        form: &Form,
+        proof: Proof<'_>,
+    ) -> Result<Grant, CredentialError> {
+        let span = self.span(form);
+        let result = self.attempt(form, proof).instrument(span).await;
+        result.map_err(|failure| failure.error)
+    }
+
+    fn span(&self, form: &Form) -> Span {
+        debug_span!("token.exchange", tenant_id = %self.0.tenant, client_id = %form.client(),
+            grant_type = form.grant_type().as_str())
+    }
+
+    async fn exchange_patiently(
+        &self,
+        form: &Form,
+        proof: Proof<'_>,
+    ) -> Result<Grant, CredentialError> {
+        let mut patience = Patience::new(&self.0.retry, self.entropy());
+        loop {
+            let failure = match self.attempt(form, proof).await {
+                Ok(grant) => return Ok(grant),
+                Err(failure) => failure,
+            };
+            if !failure.allows_repeat(form) || !patience.lasts_after(&failure.error).await {
+                return Err(failure.error);
+            }
+        }
+    }
+
+    async fn attempt(&self, form: &Form, proof: Proof<'_>) -> Result<Grant, Failure> {
+        let proven = proof.add_to(form, self).await;
+        let form = &proven.map_err(Failure::before_sending)?;
+        let request_id = self.0.entropy.uuid();
+        let sent_at = self.0.clock.now();
+        let request = self.request(form, request_id)?;
+        let answer = self.0.http.send(request).await;
+        let (head, body) = answer.map_err(|error| self.no_answer(error))?.into_parts();
+
+        debug!(%request_id, status = head.status.as_u16(), "token.exchange.answer");
+        let refused = Refused {
+            form,
+            request_id,
+            now: sent_at,
+        };
+        let result = if head.status.is_success() {
+            Grant::read(&body, sent_at).map_err(|flaw| refused.flawed(flaw))
+        } else {
+            Err(refused.read(&head, &body))
+        };
+        wipe(body);
+        result.map_err(Failure::answered)
+    }
+
+    fn request(&self, form: &Form, request_id: Uuid) -> Result<Request<Bytes>, Failure> {
+        let request = Request::post(self.0.url.as_str())
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(ACCEPT, "application/json")
+            // Entra takes this id for its correlation id, and logs it even if its answer gets lost.
+            .header("client-request-id", request_id.to_string())
+            .body(form.encode());
+        let mut request = request.map_err(|error| {
+            self.no_answer(TransportError::new(TransportErrorKind::Other).with_source(error))
+        })?;
+        if form.wants_fresh_connection() {
+            request.extensions_mut().insert(FreshConnection);
+        }
+        Ok(request)
+    }
+
+    fn no_answer(&self, error: TransportError) -> Failure {
+        let host = self.0.url.host_str().unwrap_or("the token endpoint");
+        let (kind, message) = match error.kind() {
+            TransportErrorKind::Connect => (
+                CredentialErrorKind::Transport,
+                format!(
+                    "{host} can't be reached: check the network, the proxy and the authority address"
+                ),
+            ),
+            TransportErrorKind::Interrupt | TransportErrorKind::Timeout => (
+                CredentialErrorKind::Transport,
+                format!("{host} gave no whole answer: try again"),
+            ),
+            _ => (
+                CredentialErrorKind::Protocol,
+                format!(
+                    "the exchange with {host} can't be carried out: check the authority address"
+                ),
+            ),
+        };
+        Failure {
+            without_effect: error.is_unsent(),
+            error: CredentialError::new(kind, message).with_source(error),
+        }
+    }
+}
+
+/// By what the application proves itself in one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Proof<'a> {
+    Assertion(&'a dyn ClientAssertion),
+    Secret(&'a ClientSecret),
+}
+
+impl Proof<'_> {
+    async fn add_to(self, form: &Form, endpoint: &TokenEndpoint) -> Result<Form, CredentialError> {
+        Ok(match self {
+            Self::Assertion(assertion) => form
+                .clone()
+                .with("client_assertion_type", ASSERTION_TYPE)
+                .with_secret("client_assertion", &assertion.assertion(endpoint).await?),
+            Self::Secret(secret) => form.clone().with_secret("client_secret", secret.value()),
+        })
+    }
+}
+
+/// RFC 7523, section 2.2.
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// An exchange that gave no token.
+struct Failure {
+    error: CredentialError,
+    /// The request certainly had no effect: it never left, or was turned away unread.
+    without_effect: bool,
+}
+
+impl Failure {
+    fn before_sending(error: CredentialError) -> Self {
+        Self {
+            error,
+            without_effect: true,
+        }
+    }
+
+    fn answered(error: CredentialError) -> Self {
+        let without_effect = matches!(
+            error.kind(),
+            CredentialErrorKind::Throttled | CredentialErrorKind::Unavailable
+        );
+        Self {
+            error,
+            without_effect,
+        }
+    }
+
+    fn allows_repeat(&self, form: &Form) -> bool {
+        self.error.is_transient() && (self.without_effect || form.may_take_effect_twice())
+    }
+}
+
+/// Overwrites a body that held tokens, if nobody else has a part of it.
+fn wipe(body: Bytes) {
+    if let Ok(mut body) = body.try_into_mut() {
+        body.as_mut().zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests;

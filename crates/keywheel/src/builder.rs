@@ -1,0 +1,179 @@
+use std::fmt;
+use std::sync::Arc;
+
+use keywheel_connection::{ConnectionId, ConnectionStore, EventSink, Sealer};
+use keywheel_core::{
+    BuildError, Clock, CredentialError, Entropy, HttpSend, ReqwestSend, SystemClock, SystemEntropy,
+};
+use keywheel_entra::{ConnectionCredential, EntraIssuer};
+use keywheel_rotation::{Connections, Policy, Rotator, RotatorParts};
+
+/// The default parts, wired together. Clones share them.
+#[derive(Clone)]
+pub struct Keywheel {
+    parts: Parts,
+    issuer: EntraIssuer,
+    connections: Connections,
+    rotator: Rotator,
+}
+
+#[derive(Clone)]
+struct Parts {
+    store: Arc<dyn ConnectionStore>,
+    sealer: Arc<dyn Sealer>,
+    http: Arc<dyn HttpSend>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Keywheel {
+    /// Returns a builder over a store and a sealer.
+    #[must_use]
+    pub fn builder(
+        store: impl ConnectionStore + 'static,
+        sealer: impl Sealer + 'static,
+    ) -> KeywheelBuilder {
+        KeywheelBuilder {
+            store: Arc::new(store),
+            sealer: Arc::new(sealer),
+            http: None,
+            clock: Arc::new(SystemClock::new()),
+            entropy: Arc::new(SystemEntropy::new()),
+            events: None,
+            policy: Policy::default(),
+        }
+    }
+
+    /// Returns what people do with connections: create, ask for a rotation, look.
+    #[must_use]
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// Returns what carries rotations out.
+    #[must_use]
+    pub fn rotator(&self) -> &Rotator {
+        &self.rotator
+    }
+
+    /// Returns what talks to Entra and Graph, for a preflight.
+    #[must_use]
+    pub fn issuer(&self) -> &EntraIssuer {
+        &self.issuer
+    }
+
+    /// Returns the tokens of a connection. It follows rotations; keep it.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when there is no such connection, its secret can't be opened, or the store does
+    /// not answer.
+    pub async fn credential(
+        &self,
+        id: ConnectionId,
+    ) -> Result<ConnectionCredential, CredentialError> {
+        let parts = self.parts.clone();
+        ConnectionCredential::load(
+            id,
+            parts.store,
+            parts.sealer,
+            parts.http,
+            (parts.clock, parts.entropy),
+        )
+        .await
+    }
+}
+
+impl fmt::Debug for Keywheel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keywheel").finish_non_exhaustive()
+    }
+}
+
+/// Wires a [`Keywheel`].
+#[derive(Debug)]
+pub struct KeywheelBuilder {
+    store: Arc<dyn ConnectionStore>,
+    sealer: Arc<dyn Sealer>,
+    http: Option<Arc<dyn HttpSend>>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    events: Option<Arc<dyn EventSink>>,
+    policy: Policy,
+}
+
+impl KeywheelBuilder {
+    /// Sets what sends requests. Default: [`ReqwestSend`] with the system's certificates.
+    #[must_use]
+    pub fn http(mut self, http: impl HttpSend + 'static) -> Self {
+        self.http = Some(Arc::new(http));
+        self
+    }
+
+    /// Sets the clock. Default: the system's.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Sets where random bytes come from. Default: the system.
+    #[must_use]
+    pub fn entropy(mut self, entropy: impl Entropy + 'static) -> Self {
+        self.entropy = Arc::new(entropy);
+        self
+    }
+
+    /// Sets what hears of events as they are committed. Default: nothing.
+    #[must_use]
+    pub fn events(mut self, events: impl EventSink + 'static) -> Self {
+        self.events = Some(Arc::new(events));
+        self
+    }
+
+    /// Sets what holds for every rotation.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Wires the parts.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when no HTTP client was given and the default one can't be built, because the
+    /// system has no certificates.
+    pub fn build(self) -> Result<Keywheel, BuildError> {
+        let http = match self.http {
+            Some(http) => http,
+            None => Arc::new(ReqwestSend::builder().build()?),
+        };
+        let parts = Parts {
+            store: self.store,
+            sealer: self.sealer,
+            http,
+            clock: self.clock,
+            entropy: self.entropy,
+        };
+        let issuer = EntraIssuer::new(
+            Arc::clone(&parts.http),
+            Arc::clone(&parts.clock),
+            Arc::clone(&parts.entropy),
+        );
+        let rotation = RotatorParts {
+            store: Arc::clone(&parts.store),
+            issuer: Arc::new(issuer.clone()),
+            sealer: Arc::clone(&parts.sealer),
+            clock: Arc::clone(&parts.clock),
+            entropy: Arc::clone(&parts.entropy),
+            events: self.events,
+        };
+        Ok(Keywheel {
+            parts,
+            issuer,
+            connections: Connections::new(rotation.clone(), self.policy.clone()),
+            rotator: Rotator::new(rotation, self.policy),
+        })
+    }
+}

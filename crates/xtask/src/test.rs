@@ -1,0 +1,52 @@
+//! `cargo xtask test`.
+
+use std::process::{Command, ExitCode};
+
+use crate::deny;
+use crate::step::{Steps, cargo, root};
+
+/// How much is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    Full,
+    Plain,
+    Quick,
+}
+
+/// The examples that end by themselves and need no network.
+const EXAMPLES: [&str; 1] = ["quickstart"];
+
+pub(crate) fn run(extent: Extent) -> ExitCode {
+    let mut steps = Steps::default();
+    steps.run("format", &mut cargo("fmt --all --check"));
+    steps.run(
+        "clippy",
+        &mut cargo("clippy --workspace --all-targets --all-features --locked -- -D warnings"),
+    );
+    let mut tests = cargo("test --workspace --all-features --locked --no-fail-fast");
+    if extent == Extent::Full {
+        tests.env("KEYWHEEL_TEST_FULL", "1");
+    }
+    steps.run("tests and doctests", &mut tests);
+    if extent != Extent::Quick {
+        slow(&mut steps);
+    }
+    steps.finish()
+}
+
+fn slow(steps: &mut Steps) {
+    for example in EXAMPLES {
+        // Built with the tests just now; `cargo run` would build it again with fewer features.
+        let path = root().join("target/debug/examples").join(example);
+        steps.run(
+            &format!("example {example}"),
+            Command::new(path).current_dir(root()),
+        );
+    }
+    steps.run(
+        "docs",
+        cargo("doc --workspace --no-deps --all-features --locked")
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    );
+    steps.call("dependencies (cargo deny)", deny::check);
+}

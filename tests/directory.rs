@@ -1,0 +1,300 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use keywheel_connection::{
+    Access, CredentialIssuer, Inspection, IssuerError, IssuerErrorKind, Listed, Marker, Minted,
+    Removal,
+};
+use keywheel_core::{ApplicationObjectId, Clock, Entropy, KeyId, Secret};
+use keywheel_testkit::SeededEntropy;
+use uuid::Uuid;
+
+use crate::{Effects, Fate, Watch};
+
+/// A directory in memory: one application, its secrets, and how long its replicas take to agree.
+#[derive(Clone, Debug)]
+pub struct Directory(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    clock: Arc<dyn Clock>,
+    effects: Effects,
+    entropy: SeededEntropy,
+    state: Mutex<State>,
+    watch: Mutex<Option<Watch>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    secrets: Vec<Entry>,
+    lag: Lag,
+    mint_calls: Vec<Marker>,
+    scripted: Vec<(&'static str, IssuerErrorKind)>,
+}
+
+/// A secret that is or was on the application.
+#[derive(Clone, Debug)]
+struct Entry {
+    key_id: KeyId,
+    name: String,
+    text: String,
+    end: DateTime<Utc>,
+    accepted_from: DateTime<Utc>,
+    listed_from: DateTime<Utc>,
+    removed_at: Option<DateTime<Utc>>,
+}
+
+/// How long the directory's replicas take to agree.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lag {
+    /// Until a new secret is accepted.
+    pub accepted: TimeDelta,
+    /// Until a new secret is listed, and a removed one is not.
+    pub listed: TimeDelta,
+}
+
+/// A secret that is not keywheel's.
+#[derive(Clone, Debug)]
+pub struct Foreign {
+    /// Its key id.
+    pub key_id: KeyId,
+    /// The secret.
+    pub text: String,
+}
+
+impl Directory {
+    /// Returns a directory with an application that has no secret.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, effects: Effects, seed: u64) -> Self {
+        Self(Arc::new(Inner {
+            clock,
+            effects,
+            entropy: SeededEntropy::new(seed),
+            state: Mutex::default(),
+            watch: Mutex::default(),
+        }))
+    }
+
+    /// Checks the invariants after every effect from now on.
+    pub fn watch(&self, watch: Watch) {
+        *self.0.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
+    }
+
+    /// Sets how long replicas take to agree.
+    pub fn set_lag(&self, lag: Lag) {
+        self.state().lag = lag;
+    }
+
+    /// Makes the next call of that name fail, before it has any effect.
+    pub fn fail_next(&self, call: &'static str, kind: IssuerErrorKind) {
+        self.state().scripted.push((call, kind));
+    }
+
+    /// Adds a secret as an administrator does.
+    pub fn add_secret(&self, name: &str) -> Foreign {
+        let past = self.0.clock.now() - TimeDelta::days(1);
+        let mut entry = self.make(name, past + TimeDelta::days(700));
+        (entry.accepted_from, entry.listed_from) = (past, past);
+        let foreign = Foreign {
+            key_id: entry.key_id,
+            text: entry.text.clone(),
+        };
+        self.state().secrets.push(entry);
+        foreign
+    }
+
+    /// Removes a secret as an administrator does.
+    pub fn remove_secret(&self, key_id: KeyId) {
+        let now = self.0.clock.now();
+        for secret in &mut self.state().secrets {
+            if secret.key_id == key_id {
+                secret.removed_at.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Tells whether the directory has this secret, whatever its replicas say.
+    #[must_use]
+    pub fn has(&self, key_id: KeyId) -> bool {
+        self.live().iter().any(|(live, _)| *live == key_id)
+    }
+
+    /// Tells whether this text is a secret that has not been removed and has not ended.
+    #[must_use]
+    pub fn holds(&self, text: &str) -> bool {
+        let now = self.0.clock.now();
+        let state = self.state();
+        let mut secrets = state.secrets.iter();
+        secrets.any(|s| s.text == text && s.removed_at.is_none() && s.end > now)
+    }
+
+    /// Returns key id and name of every secret that has not been removed.
+    #[must_use]
+    pub fn live(&self) -> Vec<(KeyId, String)> {
+        let state = self.state();
+        let live = state.secrets.iter().filter(|s| s.removed_at.is_none());
+        live.map(|s| (s.key_id, s.name.clone())).collect()
+    }
+
+    /// Returns the text of every secret that there ever was.
+    #[must_use]
+    pub fn texts(&self) -> Vec<String> {
+        let state = self.state();
+        state.secrets.iter().map(|s| s.text.clone()).collect()
+    }
+
+    /// Returns the markers of all mint calls that took place.
+    #[must_use]
+    pub fn mint_calls(&self) -> Vec<Marker> {
+        self.state().mint_calls.clone()
+    }
+
+    fn make(&self, name: &str, end: DateTime<Utc>) -> Entry {
+        let now = self.0.clock.now();
+        let lag = self.state().lag;
+        let random = self.0.entropy.uuid().simple().to_string();
+        Entry {
+            key_id: KeyId::from(self.0.entropy.uuid()),
+            name: name.to_owned(),
+            text: format!("{}8Q~{}", &random[..3], &random[3..]),
+            end,
+            accepted_from: now + lag.accepted,
+            listed_from: now + lag.listed,
+            removed_at: None,
+        }
+    }
+
+    fn authenticate(&self, access: &Access<'_>) -> Result<(), IssuerError> {
+        let texts = [Some(&access.secret), access.previous.as_ref()];
+        for text in texts.into_iter().flatten() {
+            if self.accepts(text.expose()) {
+                return Ok(());
+            }
+        }
+        Err(error(IssuerErrorKind::Refused))
+    }
+
+    fn accepts(&self, text: &str) -> bool {
+        let now = self.0.clock.now();
+        let state = self.state();
+        let lag = state.lag.accepted;
+        let mut secrets = state.secrets.iter();
+        secrets.any(|s| {
+            let removed = s.removed_at.is_some_and(|at| at + lag <= now);
+            s.text == text && s.accepted_from <= now && !removed && s.end > now
+        })
+    }
+
+    fn scripted(&self, call: &'static str) -> Result<(), IssuerError> {
+        let mut state = self.state();
+        match state.scripted.iter().position(|(name, _)| *name == call) {
+            Some(index) => Err(error(state.scripted.remove(index).1)),
+            None => Ok(()),
+        }
+    }
+
+    /// Carries out an effect with its fate.
+    async fn effect<T: Send>(
+        &self,
+        name: &'static str,
+        effect: impl FnOnce() -> Result<T, IssuerError> + Send,
+    ) -> Result<T, IssuerError> {
+        let fate = self.0.effects.begin(name).await;
+        if fate == Some(Fate::Refused) {
+            return Err(error(IssuerErrorKind::Unavailable));
+        }
+        let answer = self.scripted(name).and_then(|()| effect());
+        self.check();
+        self.0.effects.end(fate).await;
+        if fate == Some(Fate::AnswerLost) {
+            return Err(error(IssuerErrorKind::Unknown));
+        }
+        answer
+    }
+
+    fn check(&self) {
+        let watch = self.0.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watch) = &*watch {
+            watch.check();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn error(kind: IssuerErrorKind) -> IssuerError {
+    IssuerError::new(kind, format!("the directory says {kind:?}"))
+}
+
+#[async_trait]
+impl CredentialIssuer for Directory {
+    async fn prove(&self, access: &Access<'_>) -> Result<(), IssuerError> {
+        let secret = access.secret.clone();
+        self.effect("prove", || {
+            if self.accepts(secret.expose()) {
+                Ok(())
+            } else {
+                Err(error(IssuerErrorKind::Refused))
+            }
+        })
+        .await
+    }
+
+    async fn inspect(&self, access: &Access<'_>) -> Result<Inspection, IssuerError> {
+        self.effect("inspect", || {
+            self.authenticate(access)?;
+            let now = self.0.clock.now();
+            let state = self.state();
+            let listed = state.secrets.iter().filter(|s| {
+                let removed = s.removed_at.is_some_and(|at| at + state.lag.listed <= now);
+                s.listed_from <= now && !removed
+            });
+            let listed = listed.map(|s| {
+                Listed::new(Some(s.key_id), Some(s.name.clone()))
+                    .with(Some(s.text[..3].to_owned()), Some(s.end))
+            });
+            let application = ApplicationObjectId::from(Uuid::from_u128(7));
+            Ok(Inspection::new(application, listed.collect()))
+        })
+        .await
+    }
+
+    async fn mint(
+        &self,
+        access: &Access<'_>,
+        marker: &Marker,
+        end: DateTime<Utc>,
+    ) -> Result<Minted, IssuerError> {
+        self.effect("mint", || {
+            self.authenticate(access)?;
+            let entry = self.make(&marker.to_string(), end);
+            let minted = Minted::new(entry.key_id, Secret::new(entry.text.clone()), Some(end));
+            let mut state = self.state();
+            state.mint_calls.push(*marker);
+            state.secrets.push(entry);
+            Ok(minted)
+        })
+        .await
+    }
+
+    async fn remove(&self, access: &Access<'_>, key_id: &KeyId) -> Result<Removal, IssuerError> {
+        self.effect("remove", || {
+            self.authenticate(access)?;
+            let now = self.0.clock.now();
+            let mut state = self.state();
+            let known = state
+                .secrets
+                .iter_mut()
+                .find(|s| s.key_id == *key_id && s.listed_from <= now && s.removed_at.is_none());
+            let Some(secret) = known else {
+                return Ok(Removal::NotFound);
+            };
+            secret.removed_at = Some(now);
+            Ok(Removal::Removed)
+        })
+        .await
+    }
+}
