@@ -92,11 +92,9 @@ impl Connection {
     /// Returns the text that a store keeps.
     #[must_use]
     pub fn encode(&self) -> String {
-        let stored = Stored {
-            format: FORMAT,
-            connection: self,
-        };
-        json(&stored)
+        let mut text = json(self);
+        text.replace_range(..1, &format!("{{\"format\":{FORMAT},"));
+        text
     }
 
     /// Reads what [`encode`](Self::encode) wrote, now or in an earlier version.
@@ -115,12 +113,10 @@ impl Connection {
             return Err(DecodeError::Newer { format });
         }
         // The text of serde_json's error may repeat what it read.
-        let stored: Stored<Self> =
-            serde_json::from_str(text).map_err(|error| DecodeError::Damaged {
-                line: error.line(),
-                column: error.column(),
-            })?;
-        Ok(stored.connection)
+        serde_json::from_str(text).map_err(|error| DecodeError::Damaged {
+            line: error.line(),
+            column: error.column(),
+        })
     }
 }
 
@@ -131,13 +127,6 @@ pub(crate) fn json(value: &impl Serialize) -> String {
 
 /// The format that this version writes. Raise it when an older version would misread the record.
 const FORMAT: u32 = 1;
-
-#[derive(Serialize, Deserialize)]
-struct Stored<C> {
-    format: u32,
-    #[serde(flatten)]
-    connection: C,
-}
 
 /// A stored record can't be read.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

@@ -11,7 +11,7 @@ pub use self::clock::TokioClock;
 pub use self::entropy::SeededEntropy;
 pub use self::logs::CapturedLogs;
 #[cfg(unix)]
-pub use self::postgres::{PostgresOptions, PostgresServer};
+pub use self::postgres::{PostgresOptions, PostgresServer, TestDatabase};
 
 /// Returns how many cases a suite runs: `full` when the whole is asked for by the environment variable
 /// `KEYWHEEL_TEST_FULL`, and else `plain`.

@@ -127,17 +127,14 @@ impl PostgresServer {
         run(self.pg_ctl().args(["-m", "immediate", "stop"]));
     }
 
-    /// Makes an empty database and returns its URL, by which every user is let in over the socket.
+    /// Makes an empty database on the server that the tests of this process share.
     ///
     /// # Panics
     ///
-    /// Panics when the server refuses.
+    /// Panics when there is no PostgreSQL and none can be installed.
     #[must_use]
-    pub fn new_database(&self) -> String {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        self.psql("postgres", &format!("CREATE DATABASE {name}"));
-        self.url(&name)
+    pub fn shared_database() -> TestDatabase {
+        TestDatabase::on(&Self::shared())
     }
 
     /// Returns the URL of a database over the socket.
@@ -200,6 +197,59 @@ impl PostgresServer {
         let mut pg_ctl = self.programs.command("pg_ctl");
         pg_ctl.arg("-D").arg(self.directory.path().join("data"));
         pg_ctl
+    }
+}
+
+/// A database of its own on a [`PostgresServer`].
+#[derive(Debug)]
+pub struct TestDatabase {
+    server: Arc<PostgresServer>,
+    name: String,
+}
+
+impl TestDatabase {
+    /// Makes an empty database.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the server refuses.
+    #[must_use]
+    pub fn on(server: &Arc<PostgresServer>) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        server.psql("postgres", &format!("CREATE DATABASE {name}"));
+        Self {
+            server: server.clone(),
+            name,
+        }
+    }
+
+    /// Returns its URL, by which every user is let in over the socket.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.server.url(&self.name)
+    }
+
+    /// Returns its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the server.
+    #[must_use]
+    pub fn server(&self) -> &Arc<PostgresServer> {
+        &self.server
+    }
+
+    /// Runs SQL as the superuser and returns what it prints.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the server refuses.
+    #[expect(clippy::must_use_candidate, reason = "run for its effect too")]
+    pub fn psql(&self, sql: &str) -> String {
+        self.server.psql(&self.name, sql)
     }
 }
 

@@ -1,0 +1,393 @@
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use keywheel_connection::{
+    Connection, ConnectionId, ConnectionName, Consumer, Cursor, Entry, Holder, Lease, Namespace,
+    Page, StoreError, Tombstone, Version,
+};
+use tokio::sync::Notify;
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use crate::change::{Change, Columns, Entries};
+use crate::error::Fault;
+use crate::link::Param;
+use crate::pool::Pool;
+use crate::row::{Stored, Taken, count, entry, instant, span, tombstone, uncount};
+use crate::schema::Schema;
+
+/// The statements: one for each thing to be done, each a transaction of its own.
+#[derive(Debug)]
+pub(crate) struct Database {
+    pool: Pool,
+    schema: Schema,
+    /// The latest time that the server's clock has shown.
+    latest: AtomicI64,
+    pub(crate) due: Notify,
+}
+
+impl Database {
+    /// Uses tables that are up to date.
+    pub(crate) fn new(pool: Pool, schema: Schema) -> Self {
+        Self {
+            pool,
+            schema,
+            // So that the first claim looks for leases of the future.
+            latest: AtomicI64::new(i64::MAX),
+            due: Notify::new(),
+        }
+    }
+
+    async fn read(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
+        self.pool.read(&self.schema.sql(sql), params).await
+    }
+
+    async fn write(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
+        self.pool.write(&self.schema.sql(sql), params).await
+    }
+
+    pub(crate) async fn create(
+        &self,
+        connection: &Connection,
+        wake_at: Option<i64>,
+        entries: &[Entry],
+    ) -> Result<Version, Fault> {
+        let (namespace, name) = (connection.namespace.as_str(), connection.name.as_str());
+        let (id, record) = (connection.id.as_uuid(), connection.encode());
+        let entries = Entries::of(entries);
+        let [seqs, bodies, digests] = entries.params();
+        let params: [Param<'_>; 8] = [
+            (id, Type::UUID),
+            (&namespace, Type::TEXT),
+            (&name, Type::TEXT),
+            (&record, Type::TEXT),
+            (&wake_at, Type::INT8),
+            seqs,
+            bodies,
+            digests,
+        ];
+        let rows = self.write(include_str!("sql/create.sql"), &params).await?;
+        let (stored, hints): (i64, i64) = (rows[0].try_get(0)?, rows[0].try_get(1)?);
+        if hints > 0 {
+            self.due.notify_one();
+        }
+        if stored > 0 {
+            return Ok(Version(1));
+        }
+        let used = "SELECT FROM keywheel.connection WHERE id = $1
+                    UNION ALL SELECT FROM keywheel.tombstone WHERE id = $1";
+        match self.read(used, &[(id, Type::UUID)]).await?.len() {
+            0 => Err(StoreError::name_taken().into()),
+            _ => Err(StoreError::conflict().into()),
+        }
+    }
+
+    /// Makes many changes, of as many connections. Returns the new version of each, or `None` where there
+    /// is another version or lease.
+    pub(crate) async fn save(&self, changes: &[&Change]) -> Result<Vec<Option<Version>>, Fault> {
+        let columns = Columns::of(changes);
+        let sql = include_str!("sql/save.sql");
+        let rows = self.write(sql, &columns.params()).await?;
+        let mut versions = vec![None; changes.len()];
+        for row in &rows {
+            let number: i64 = row.try_get(0)?;
+            let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
+            if let Some(version) = versions.get_mut(index) {
+                *version = Some(Version(uncount(row.try_get(1)?)));
+            }
+        }
+        if let Some(row) = rows.first()
+            && row.try_get::<_, i64>(2)? > 0
+        {
+            self.due.notify_one();
+        }
+        Ok(versions)
+    }
+
+    pub(crate) async fn delete(
+        &self,
+        connection: &Connection,
+        change: &Change,
+    ) -> Result<Version, Fault> {
+        let lease = change.lease();
+        let (namespace, name) = (connection.namespace.as_str(), connection.name.as_str());
+        let entries = Entries::of(change.entries());
+        let [seqs, bodies, digests] = entries.params();
+        let params: [Param<'_>; 11] = [
+            (change.id.as_uuid(), Type::UUID),
+            (&count(change.expected.0), Type::INT8),
+            (&lease.map(|lease| count(lease.fence.0)), Type::INT8),
+            (&lease.map(|lease| *lease.holder.as_uuid()), Type::UUID),
+            (&namespace, Type::TEXT),
+            (&name, Type::TEXT),
+            (&count(connection.journal.seq), Type::INT8),
+            (
+                &connection.journal.digest.as_bytes().as_slice(),
+                Type::BYTEA,
+            ),
+            seqs,
+            bodies,
+            digests,
+        ];
+        let rows = self.write(include_str!("sql/delete.sql"), &params).await?;
+        match rows.first() {
+            Some(row) => Ok(Version(uncount(row.try_get(0)?))),
+            None => Err(self.refusal(change).await?.into()),
+        }
+    }
+
+    /// Returns why a change was not made.
+    pub(crate) async fn refusal(&self, change: &Change) -> Result<StoreError, Fault> {
+        let id: Param<'_> = (change.id.as_uuid(), Type::UUID);
+        let sql = "SELECT fence, holder FROM keywheel.due WHERE id = $1";
+        let rows = self.read(sql, &[id]).await?;
+        let Some(row) = rows.first() else {
+            return Ok(StoreError::not_found());
+        };
+        let (fence, holder): (i64, Option<Uuid>) = (row.try_get(0)?, row.try_get(1)?);
+        let lost = change.lease().is_some_and(|lease| {
+            count(lease.fence.0) != fence || Some(*lease.holder.as_uuid()) != holder
+        });
+        if lost {
+            Ok(StoreError::lease_lost())
+        } else {
+            Ok(StoreError::conflict())
+        }
+    }
+
+    pub(crate) async fn take_due(
+        &self,
+        holder: Holder,
+        limit: u32,
+        lasting: Duration,
+    ) -> Result<Vec<Taken>, Fault> {
+        let params: [Param<'_>; 3] = [
+            (holder.as_uuid(), Type::UUID),
+            (&i64::from(limit), Type::INT8),
+            (&span(lasting), Type::INT8),
+        ];
+        let sql = include_str!("sql/take_due.sql");
+        let mut rows = self.write(sql, &params).await?;
+        if self.was_set_back(&rows)? {
+            self.write(include_str!("sql/end_leases.sql"), &[]).await?;
+            let missing =
+                limit.saturating_sub(u32::try_from(taken(&rows)?.count()).unwrap_or(limit));
+            let params = [
+                params[0].clone(),
+                (&i64::from(missing), Type::INT8),
+                params[2].clone(),
+            ];
+            rows.extend(self.write(sql, &params).await?);
+        }
+        taken(&rows)?
+            .map(|row| Taken::read(row, holder, lasting))
+            .collect()
+    }
+
+    /// Tells whether the server's clock shows less than it did.
+    fn was_set_back(&self, rows: &[Row]) -> Result<bool, Fault> {
+        let Some(row) = rows.first() else {
+            return Ok(false);
+        };
+        let now: i64 = row.try_get(0)?;
+        Ok(now
+            < self
+                .latest
+                .swap(now, Ordering::Relaxed)
+                .saturating_sub(STEP))
+    }
+
+    pub(crate) async fn take_one(
+        &self,
+        id: ConnectionId,
+        holder: Holder,
+        lasting: Duration,
+    ) -> Result<Taken, Fault> {
+        let params: [Param<'_>; 3] = [
+            (holder.as_uuid(), Type::UUID),
+            (id.as_uuid(), Type::UUID),
+            (&span(lasting), Type::INT8),
+        ];
+        let rows = self
+            .write(include_str!("sql/take_one.sql"), &params)
+            .await?;
+        if let Some(row) = rows.first() {
+            return Taken::read(row, holder, lasting);
+        }
+        let sql = "SELECT lease_until FROM keywheel.due WHERE id = $1";
+        let rows = self.read(sql, &[(id.as_uuid(), Type::UUID)]).await?;
+        let row = rows.first().ok_or_else(StoreError::not_found)?;
+        // It may have ended just now.
+        let until: Option<i64> = row.try_get(0)?;
+        Err(StoreError::held(until.map(instant).unwrap_or_default()).into())
+    }
+
+    pub(crate) async fn renew(&self, lease: &Lease, lasting: Duration) -> Result<(), Fault> {
+        let (id, fence) = (lease.connection.as_uuid(), count(lease.fence.0));
+        let params: [Param<'_>; 4] = [
+            (id, Type::UUID),
+            (&fence, Type::INT8),
+            (lease.holder.as_uuid(), Type::UUID),
+            (&span(lasting), Type::INT8),
+        ];
+        if !self
+            .write(include_str!("sql/renew.sql"), &params)
+            .await?
+            .is_empty()
+        {
+            return Ok(());
+        }
+        let sql = "SELECT FROM keywheel.due WHERE id = $1";
+        match self.read(sql, &[(id, Type::UUID)]).await?.len() {
+            0 => Err(StoreError::not_found().into()),
+            _ => Err(StoreError::lease_lost().into()),
+        }
+    }
+
+    pub(crate) async fn release(&self, lease: &Lease) -> Result<(), Fault> {
+        let params: [Param<'_>; 3] = [
+            (lease.connection.as_uuid(), Type::UUID),
+            (&count(lease.fence.0), Type::INT8),
+            (lease.holder.as_uuid(), Type::UUID),
+        ];
+        let hints = self.write(include_str!("sql/release.sql"), &params).await?;
+        if !hints.is_empty() {
+            self.due.notify_one();
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn by_id(&self, id: ConnectionId) -> Result<Option<Stored>, Fault> {
+        let sql = "SELECT id, version, record FROM keywheel.connection WHERE id = $1";
+        let rows = self.read(sql, &[(id.as_uuid(), Type::UUID)]).await?;
+        rows.first().map(|row| Stored::read(row, 0)).transpose()
+    }
+
+    pub(crate) async fn by_name(
+        &self,
+        namespace: &Namespace,
+        name: &ConnectionName,
+    ) -> Result<Option<Stored>, Fault> {
+        let sql = "SELECT id, version, record FROM keywheel.connection
+                   WHERE namespace = $1 AND name = $2";
+        let params: [Param<'_>; 2] = [
+            (&namespace.as_str(), Type::TEXT),
+            (&name.as_str(), Type::TEXT),
+        ];
+        let rows = self.read(sql, &params).await?;
+        rows.first().map(|row| Stored::read(row, 0)).transpose()
+    }
+
+    /// Reads connections in the order of namespaces and names.
+    pub(crate) async fn page(&self, page: &Page<'_>) -> Result<Vec<Stored>, Fault> {
+        let after = page
+            .after
+            .map(|(namespace, name)| (namespace.as_str(), name.as_str()));
+        // Names are never empty.
+        let (namespace, name) = after.unwrap_or_default();
+        let only = page.namespace.map(Namespace::as_str);
+        let sql = match only {
+            Some(_) => {
+                "SELECT id, version, record FROM keywheel.connection
+                 WHERE namespace = $4 AND (namespace, name) > ($1, $2)
+                 ORDER BY namespace, name LIMIT $3"
+            }
+            None => {
+                "SELECT id, version, record FROM keywheel.connection
+                 WHERE (namespace, name) > ($1, $2) AND $4 IS NULL
+                 ORDER BY namespace, name LIMIT $3"
+            }
+        };
+        let params: [Param<'_>; 4] = [
+            (&namespace, Type::TEXT),
+            (&name, Type::TEXT),
+            (&i64::from(page.limit), Type::INT8),
+            (&only, Type::TEXT),
+        ];
+        let rows = self.read(sql, &params).await?;
+        rows.iter().map(|row| Stored::read(row, 0)).collect()
+    }
+
+    pub(crate) async fn tombstone(&self, id: ConnectionId) -> Result<Option<Tombstone>, Fault> {
+        let sql = "SELECT namespace, name, version, seq, digest FROM keywheel.tombstone
+                   WHERE id = $1";
+        let rows = self.read(sql, &[(id.as_uuid(), Type::UUID)]).await?;
+        rows.first().map(|row| tombstone(row, id)).transpose()
+    }
+
+    pub(crate) async fn journal(
+        &self,
+        id: ConnectionId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Entry>, Fault> {
+        let sql = "SELECT connection, seq, body, digest FROM keywheel.journal
+                   WHERE connection = $1 AND seq > $2 ORDER BY seq LIMIT $3";
+        let params: [Param<'_>; 3] = [
+            (id.as_uuid(), Type::UUID),
+            (&count(after), Type::INT8),
+            (&i64::from(limit), Type::INT8),
+        ];
+        let rows = self.read(sql, &params).await?;
+        rows.iter().map(entry).collect()
+    }
+
+    pub(crate) async fn entries(
+        &self,
+        cursor: Cursor,
+        limit: u32,
+    ) -> Result<Vec<(Cursor, Entry)>, Fault> {
+        let sql = "SELECT connection, seq, body, digest, position FROM keywheel.journal
+                   WHERE position > $1 ORDER BY position LIMIT $2";
+        let params: [Param<'_>; 2] = [
+            (&count(cursor.0), Type::INT8),
+            (&i64::from(limit), Type::INT8),
+        ];
+        let rows = self.read(sql, &params).await?;
+        let numbered = rows.iter().map(|row| {
+            let position: i64 = row.try_get(4)?;
+            Ok((Cursor(uncount(position)), entry(row)?))
+        });
+        numbered.collect()
+    }
+
+    pub(crate) async fn acknowledge(
+        &self,
+        consumer: &Consumer,
+        cursor: Cursor,
+    ) -> Result<(), Fault> {
+        let sql = "WITH clock AS MATERIALIZED (SELECT keywheel.durably())
+                   INSERT INTO keywheel.consumer AS noted (name, position)
+                   SELECT $1, $2 FROM clock
+                   ON CONFLICT (name) DO UPDATE SET position = excluded.position
+                   WHERE noted.position < excluded.position";
+        let params: [Param<'_>; 2] = [
+            (&consumer.as_str(), Type::TEXT),
+            (&count(cursor.0), Type::INT8),
+        ];
+        self.write(sql, &params).await.map(drop)
+    }
+
+    pub(crate) async fn acknowledged(&self, consumer: &Consumer) -> Result<Cursor, Fault> {
+        let sql = "SELECT position FROM keywheel.consumer WHERE name = $1";
+        let rows = self.read(sql, &[(&consumer.as_str(), Type::TEXT)]).await?;
+        let position = rows.first().map(|row| row.try_get(0)).transpose()?;
+        Ok(Cursor(uncount(position.unwrap_or_default())))
+    }
+}
+
+/// Returns the rows of what was taken: there is always one row, with the time, and nothing else in it when
+/// nothing was.
+fn taken(rows: &[Row]) -> Result<impl Iterator<Item = &Row>, Fault> {
+    let mut taken = Vec::with_capacity(rows.len());
+    for row in rows {
+        if row.try_get::<_, Option<i64>>(1)?.is_some() {
+            taken.push(row);
+        }
+    }
+    Ok(taken.into_iter())
+}
+
+/// How far the clock may be set back without a look at the leases: they last that much longer.
+const STEP: i64 = 1_000_000;

@@ -1,0 +1,49 @@
+//! keywheel's connections in PostgreSQL (13 and later), for any number of replicas.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), keywheel_connection::StoreError> {
+//! use keywheel_core::Secret;
+//! use keywheel_postgres::PostgresStore;
+//!
+//! let url = Secret::new("postgres://keywheel:password@db.example.com/keywheel");
+//! let store = PostgresStore::builder(url).open().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! * **Replicas need no other coordinator.** Due work is claimed by `FOR UPDATE SKIP LOCKED` over a narrow
+//!   table, each claim with a fence; every save is a compare-and-swap under it. Leases run by the server's
+//!   clock, which is one for all.
+//! * **Saves share statements.** What many callers save while two tasks wait for the server goes into the
+//!   next statement together, as arrays.
+//! * **One statement, one round trip, one transaction.** Nothing is prepared by name and nothing is set for
+//!   a session, so that PgBouncer may pool transactions. Only hints to poll at once need a session: see
+//!   [`listen_at`](PostgresStoreBuilder::listen_at).
+//! * **Acknowledged is durable**, even where the server's default for `synchronous_commit` is `off`.
+//! * **The outbox misses nothing.** Positions are given in the order of commits.
+//! * **Faults.** What collided with another transaction is run again; what can be read is read again on a
+//!   new connection. A write whose answer was lost is reported, and not repeated: load and compare.
+//!
+//! # No maintenance by hand
+//!
+//! A rotation rewrites its record four times. `connection` leaves half of each page free for that, so that
+//! the next version lands on the same page and no index is touched (HOT updates), and clears up as it goes.
+//! In the narrow table `due` only claims and releases move an index entry; its autovacuum comes after so many
+//! changes whatever its size, and does not pause. Its index holds only what is to wake. The journal is only
+//! appended to.
+
+mod builder;
+mod change;
+mod database;
+mod error;
+mod link;
+mod listener;
+mod pool;
+mod row;
+mod schema;
+mod store;
+mod tls;
+mod writer;
+
+pub use self::builder::PostgresStoreBuilder;
+pub use self::store::PostgresStore;

@@ -1,0 +1,75 @@
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_postgres::Row;
+
+use crate::error::{Fault, closed, too_slow};
+use crate::link::{Connector, Link, Param};
+
+/// A few connections that calls take turns on.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    connector: Connector,
+    permits: Semaphore,
+    idle: Mutex<Vec<Link>>,
+}
+
+impl Pool {
+    pub(crate) fn new(connector: Connector, connections: usize) -> Self {
+        Self {
+            connector,
+            permits: Semaphore::new(connections),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Runs a statement that may be run twice: again on a new connection when the one at hand had gone bad.
+    pub(crate) async fn read(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
+        match self.run(sql, params).await {
+            Err(fault @ Fault::Failed(_)) if !fault.spares_connection() => {
+                self.run(sql, params).await
+            }
+            result => result,
+        }
+    }
+
+    /// Runs a statement; again when it collided with another one and nothing was done.
+    pub(crate) async fn write(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
+        for _ in 1..TRIES {
+            match self.run(sql, params).await {
+                Err(fault) if fault.is_collision() => {}
+                result => return result,
+            }
+        }
+        self.run(sql, params).await
+    }
+
+    async fn run(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
+        let permit = timeout(self.connector.patience(), self.permits.acquire()).await;
+        let _permit = permit.map_err(|_| too_slow())?.map_err(|_| closed())?;
+        let link = match self.take() {
+            Some(link) => link,
+            None => self.connector.connect().await?,
+        };
+        let result = link.run(sql, params).await;
+        if result.as_ref().err().is_none_or(Fault::spares_connection) {
+            self.give_back(link);
+        }
+        result
+    }
+
+    fn take(&self) -> Option<Link> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|link| !link.is_closed());
+        idle.pop()
+    }
+
+    pub(crate) fn give_back(&self, link: Link) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.push(link);
+    }
+}
+
+/// How often a statement is run that collides with others.
+const TRIES: u32 = 5;

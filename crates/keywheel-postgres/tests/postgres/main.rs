@@ -1,0 +1,5 @@
+//! The PostgreSQL store keeps the contract of stores, on a server of its own.
+
+#![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
+mod contract;
