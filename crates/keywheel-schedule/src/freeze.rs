@@ -16,9 +16,44 @@ use crate::day::day_of;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "Stored", into = "Stored"))]
 pub struct Freeze {
     first: NaiveDate,
     last: NaiveDate,
+}
+
+/// A freeze as it is written down.
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    first: String,
+    last: String,
+}
+
+#[cfg(feature = "serde")]
+impl From<Freeze> for Stored {
+    fn from(freeze: Freeze) -> Self {
+        Self {
+            first: freeze.first.to_string(),
+            last: freeze.last.to_string(),
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Stored> for Freeze {
+    type Error = InvalidSchedule;
+
+    fn try_from(stored: Stored) -> Result<Self, InvalidSchedule> {
+        let date = |text: &str| {
+            text.parse().map_err(|_| {
+                InvalidSchedule::new("freeze", "not a date; give one such as 2026-12-19")
+            })
+        };
+        Self::new(date(&stored.first)?, date(&stored.last)?)
+    }
 }
 
 impl Freeze {

@@ -1,9 +1,12 @@
 use std::iter;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 mod builder;
 mod due;
+#[cfg(feature = "serde")]
+mod stored;
 
 pub use self::builder::PlanBuilder;
 pub use self::due::{Due, Why};
@@ -53,6 +56,11 @@ use crate::{Occurrence, Schedule};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    serde(try_from = "stored::Stored", into = "stored::Stored")
+)]
 pub struct Plan {
     /// Its zone is that of the calendar.
     first: Schedule,
@@ -96,6 +104,29 @@ impl Plan {
     /// Returns a builder of plans that follow this schedule, whose zone is that of windows and freezes.
     pub fn builder(schedule: Schedule) -> PlanBuilder {
         PlanBuilder::new(schedule)
+    }
+
+    /// Returns the schedule, the first one if there are several.
+    #[must_use]
+    pub fn schedule(&self) -> &Schedule {
+        &self.first
+    }
+
+    /// Returns how long after a rotation the next one is left out.
+    #[must_use]
+    pub fn minimum_spacing(&self) -> Duration {
+        Duration::from_secs(self.minimum_spacing.unsigned_abs())
+    }
+
+    /// Returns how long before its end a credential is replaced at the latest.
+    #[must_use]
+    pub fn expiry_margin(&self) -> Duration {
+        Duration::from_secs(self.expiry_margin.unsigned_abs())
+    }
+
+    /// Returns a builder that begins with this plan, to change a part of it.
+    pub fn to_builder(&self) -> PlanBuilder {
+        PlanBuilder::from(self.clone())
     }
 
     /// Returns when the next rotation is due, seen from `now`.

@@ -19,6 +19,8 @@ use crate::day::{DAY, LAST_DAY, date_of};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "Stored", into = "Stored"))]
 pub struct Window {
     days: Days,
     /// Seconds after midnight.
@@ -91,6 +93,39 @@ impl Window {
     }
 }
 
+/// A window as it is written down.
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    days: Days,
+    from: i64,
+    length: i64,
+}
+
+#[cfg(feature = "serde")]
+impl From<Window> for Stored {
+    fn from(Window { days, from, length }: Window) -> Self {
+        Self { days, from, length }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Stored> for Window {
+    type Error = InvalidSchedule;
+
+    fn try_from(Stored { days, from, length }: Stored) -> Result<Self, InvalidSchedule> {
+        if (0..DAY).contains(&from) && (1..=DAY).contains(&length) {
+            Ok(Self { days, from, length })
+        } else {
+            Err(InvalidSchedule::new(
+                "window",
+                "not within a day; store it as it was written",
+            ))
+        }
+    }
+}
+
 /// A choice of days: by weekday, by day of the month, by month, or by all of these at once.
 ///
 /// ```
@@ -104,6 +139,7 @@ impl Window {
 /// # Ok::<(), keywheel_schedule::InvalidSchedule>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Days {
     /// Bit 0 is Monday.
     weekdays: u8,

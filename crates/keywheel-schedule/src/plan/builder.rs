@@ -31,6 +31,12 @@ impl PlanBuilder {
         }
     }
 
+    /// Puts another schedule in the place of the first.
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.first = schedule;
+        self
+    }
+
     /// Adds a schedule: a run is due whenever one of them says so. Two daily ones rotate twice a day.
     pub fn and(mut self, schedule: Schedule) -> Self {
         self.others.push(schedule);
@@ -108,6 +114,19 @@ impl PlanBuilder {
         let others = self.others.iter().map(Schedule::interval_days);
         let days = others.fold(self.first.interval_days(), u32::min);
         Duration::from_hours(u64::from(days) * 24)
+    }
+}
+
+impl From<Plan> for PlanBuilder {
+    fn from(plan: Plan) -> Self {
+        Self {
+            minimum_spacing: plan.minimum_spacing(),
+            expiry_margin: plan.expiry_margin(),
+            first: plan.first,
+            others: plan.others,
+            jitter: plan.jitter,
+            calendar: plan.calendar,
+        }
     }
 }
 
