@@ -7,7 +7,7 @@ use keywheel_connection::{
 };
 use keywheel_core::{ClientSecret, Clock, Secret};
 use keywheel_rotation::{
-    Connections, NewConnection, Policy, Rotator, RotatorParts, Status, Waiting,
+    Connections, NewConnection, Policy, Rotator, RotatorParts, Sinks, Status, Waiting,
 };
 use keywheel_schedule::Schedule;
 use keywheel_testkit::{SeededEntropy, TokioClock};
@@ -35,6 +35,8 @@ pub struct Rig {
     pub original: Foreign,
     /// A secret that is not ours.
     pub foreign: Foreign,
+    /// Get the secrets too.
+    pub sinks: Sinks,
     ring: Arc<KeyRing>,
     policy: Policy,
     entropy: Arc<SeededEntropy>,
@@ -82,6 +84,7 @@ impl Rig {
             store,
             watch,
             ring,
+            sinks: Sinks::default(),
             policy: Policy::default(),
             entropy: Arc::new(SeededEntropy::new(!seed)),
         }
@@ -96,6 +99,7 @@ impl Rig {
             clock: Arc::new(self.clock.clone()),
             entropy: self.entropy.clone(),
             events: None,
+            sinks: self.sinks.clone(),
         }
     }
 
@@ -140,7 +144,8 @@ impl Rig {
     pub async fn settle(&self, id: ConnectionId, span: TimeDelta) -> Option<Waiting> {
         let deadline = self.clock.now() + span;
         let settled = |connection: &Connection| self.is_settled(connection);
-        let driven = self.rotator().drive(id, deadline, settled).await;
+        let rotator = self.rotator();
+        let driven = Box::pin(rotator.drive(id, deadline, settled)).await;
         driven.expect("the store is well in the end")
     }
 

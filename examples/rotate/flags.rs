@@ -3,7 +3,7 @@
 use chrono::{NaiveTime, TimeDelta};
 use clap::Parser;
 use keywheel::connection::{Cause, Mode, RotationSettings, Seconds};
-use keywheel::schedule::Schedule;
+use keywheel::schedule::{Plan, Schedule};
 
 use crate::end::{End, Result};
 
@@ -76,7 +76,7 @@ impl Flags {
     /// `settings` with what the flags say.
     pub(crate) fn change(&self, mut settings: RotationSettings) -> Result<RotationSettings> {
         if self.interval.is_some() || self.at.is_some() || self.zone.is_some() {
-            settings.schedule = self.schedule(&settings.schedule)?;
+            settings.plan = self.plan(&settings.plan)?;
         }
         if let Some(proofs) = self.proofs {
             settings.proofs = proofs;
@@ -91,15 +91,18 @@ impl Flags {
         Ok(settings)
     }
 
-    fn schedule(&self, before: &Schedule) -> Result<Schedule> {
-        let zone = self.zone.as_deref().unwrap_or_else(|| before.zone().name());
-        Schedule::builder()
-            .every_days(self.interval.unwrap_or_else(|| before.interval_days()))
-            .at(self.at.unwrap_or_else(|| before.at()))
-            .zone(zone)
-            .anchor(before.anchor())
+    fn plan(&self, before: &Plan) -> Result<Plan> {
+        let schedule = before.schedule();
+        let zone = self.zone.as_deref();
+        let schedule = Schedule::builder()
+            .every_days(self.interval.unwrap_or_else(|| schedule.interval_days()))
+            .at(self.at.unwrap_or_else(|| schedule.at()))
+            .zone(zone.unwrap_or_else(|| schedule.zone().name()))
+            .anchor(schedule.anchor())
             .build()
-            .map_err(|error| End::Bad(error.to_string()))
+            .map_err(|error| End::Bad(error.to_string()))?;
+        let plan = before.to_builder().schedule(schedule).build();
+        plan.map_err(|error| End::Bad(error.to_string()))
     }
 }
 

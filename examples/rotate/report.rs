@@ -65,6 +65,7 @@ pub(crate) fn waiting(status: &Status) -> String {
             format!("it is not known yet whether a secret was minted; the next read follows{when}")
         }
         Some(Waiting::Retry) => format!("the last step is tried again{when}"),
+        Some(Waiting::Sink) => format!("a sink gets the new secret{when}"),
         Some(Waiting::Paused) => "the rotation is paused".to_owned(),
         _ => format!("the next step follows{when}"),
     }

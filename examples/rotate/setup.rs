@@ -15,7 +15,7 @@ use keywheel::connection::{
     StoreError, StoreErrorKind,
 };
 use keywheel::core::{Clock, Entropy, Secret, SystemClock, SystemEntropy};
-use keywheel::rotation::{CreateErrorKind, NewConnection, Policy, Status};
+use keywheel::rotation::{ConnectionErrorKind, NewConnection, Policy, Status};
 use keywheel::sqlite::SqliteStore;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -128,10 +128,10 @@ async fn create(config: &Config, flags: &Flags) -> Result<Session> {
     })
 }
 
-fn refused(error: keywheel::rotation::CreateError) -> End {
+fn refused(error: keywheel::rotation::ConnectionError) -> End {
     match error.kind() {
-        CreateErrorKind::Invalid | CreateErrorKind::Seal => End::Bad(error.to_string()),
-        CreateErrorKind::Unavailable => End::Pending(error.to_string()),
+        ConnectionErrorKind::Invalid | ConnectionErrorKind::Seal => End::Bad(error.to_string()),
+        ConnectionErrorKind::Unavailable => End::Pending(error.to_string()),
         _ => End::Failed(error.to_string()),
     }
 }

@@ -200,6 +200,66 @@ pub enum EventKind {
         #[serde(flatten)]
         trouble: Trouble,
     },
+    /// A secret was given, to be proven and used.
+    #[serde(rename = "rotation.offered")]
+    Offered {
+        /// The rotation that it will be.
+        rotation: RotationId,
+        /// Why.
+        cause: Cause,
+        /// The generation that it will be.
+        generation: u64,
+        /// The secret.
+        key_id: KeyId,
+    },
+    /// The rotation was given up.
+    #[serde(rename = "rotation.aborted")]
+    Aborted {
+        /// The rotation.
+        rotation: RotationId,
+        /// The secret that was given up, if there was one.
+        key_id: Option<KeyId>,
+    },
+    /// A sink has the new secret.
+    #[serde(rename = "sink.published")]
+    Published {
+        /// The sink.
+        sink: String,
+        /// The generation of the secret.
+        generation: u64,
+        /// The secret.
+        key_id: Option<KeyId>,
+    },
+    /// The current secret ends soon, and nothing is about to replace it.
+    #[serde(rename = "secret.expiring")]
+    Expiring {
+        /// The secret.
+        key_id: Option<KeyId>,
+        /// When it ends.
+        end: DateTime<Utc>,
+        /// In how many days, at most: 60, 30, 14, 7, 3 or 1.
+        days: u16,
+    },
+    /// The connection is to be deleted, and the secrets that we minted with it.
+    #[serde(rename = "connection.farewell")]
+    Farewell {
+        /// Whether the secrets that we minted are revoked before.
+        revoke: bool,
+    },
+    /// The connection was deleted.
+    #[serde(rename = "connection.deleted")]
+    ConnectionDeleted {
+        /// Secrets of ours that may live on.
+        left: Vec<KeyId>,
+    },
+    /// The connection was given another credential.
+    #[serde(rename = "connection.reenrolled")]
+    Reenrolled {
+        /// The application that it now authenticates as.
+        client_id: ClientId,
+        /// Secrets of ours that may live on, on the application before.
+        left: Vec<KeyId>,
+    },
     /// The rotation's settings or switches were changed.
     #[serde(rename = "rotation.changed")]
     Changed {

@@ -62,26 +62,29 @@ pub trait CredentialIssuer: Debug + Send + Sync {
     async fn remove(&self, access: &Access<'_>, key_id: &KeyId) -> Result<Removal, IssuerError>;
 }
 
-/// Which application, and the secret to authenticate with.
+/// Which application, and who authenticates with which secret.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Access<'a> {
-    /// The connection: its cloud, tenant and client id.
+    /// The connection whose application is meant.
     pub connection: &'a Connection,
-    /// The generation of the secret. Tokens may be kept by connection and generation.
+    /// The connection that authenticates: the same one, but for managed secrets.
+    pub by: &'a Connection,
+    /// The generation of its secret. Tokens may be kept by connection and generation.
     pub generation: u64,
-    /// The secret.
+    /// Its secret.
     pub secret: Secret,
-    /// The secret before, while it is valid.
+    /// Its secret before, while that is valid.
     pub previous: Option<Secret>,
 }
 
 impl<'a> Access<'a> {
-    /// Returns access with the secret of `generation`.
+    /// Returns access of a connection to its own application, with its secret of `generation`.
     #[must_use]
     pub fn new(connection: &'a Connection, generation: u64, secret: Secret) -> Self {
         Self {
             connection,
+            by: connection,
             generation,
             secret,
             previous: None,
@@ -93,6 +96,15 @@ impl<'a> Access<'a> {
     pub fn with_previous(mut self, previous: Option<Secret>) -> Self {
         self.previous = previous;
         self
+    }
+
+    /// Turns to the application of another connection.
+    #[must_use]
+    pub fn to<'b>(self, connection: &'b Connection) -> Access<'b>
+    where
+        'a: 'b,
+    {
+        Access { connection, ..self }
     }
 }
 

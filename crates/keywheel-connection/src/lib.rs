@@ -23,6 +23,7 @@ mod issuer;
 mod memory;
 mod record;
 mod seal;
+mod sink;
 mod store;
 
 pub use self::event::{
@@ -38,13 +39,14 @@ pub use self::issuer::{
 pub use self::memory::MemoryStore;
 pub use self::record::{
     Candidate, Cause, Completed, Connection, Credential, DeadMarker, Debt, DebtReason, DecodeError,
-    Held, Mode, Origin, Pause, Phase, Rotation, RotationRequest, RotationSettings, Run, Seconds,
-    Secrets, Trouble, TroubleKind,
+    Delivery, Held, Mode, Offer, Origin, Pause, Phase, Rotation, RotationRequest, RotationSettings,
+    Run, Seconds, Secrets, Trouble, TroubleKind,
 };
 pub use self::seal::{
     Fingerprint, KeyRing, ResealError, Resealed, Resealer, SealContext, SealError, SealErrorKind,
     Sealed, Sealer,
 };
+pub use self::sink::{NewSecret, SecretSink, SinkError};
 pub use self::store::{
     Claimed, ConnectionStore, ConnectionStoreExt, Cursor, Fence, Holder, Lease, LeaseChange, Page,
     Save, StoreError, StoreErrorKind, Tombstone, Version, Versioned, Wake,

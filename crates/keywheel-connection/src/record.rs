@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use self::rotation::{
-    Candidate, Cause, Completed, DeadMarker, Debt, DebtReason, Mode, Pause, Phase, Rotation,
-    RotationRequest, RotationSettings, Run, Seconds, Trouble, TroubleKind,
+    Candidate, Cause, Completed, DeadMarker, Debt, DebtReason, Delivery, Mode, Offer, Pause, Phase,
+    Rotation, RotationRequest, RotationSettings, Run, Seconds, Trouble, TroubleKind,
 };
 pub use self::secrets::{Credential, Held, Origin, Secrets};
 use crate::{ConnectionId, ConnectionName, JournalHead, Namespace, SealContext};
@@ -84,9 +84,7 @@ impl Connection {
     /// Returns the client secrets, or `None` for another kind of credential.
     #[must_use]
     pub fn secrets(&self) -> Option<&Secrets> {
-        match &self.credential {
-            Credential::ClientSecret(secrets) => Some(secrets),
-        }
+        self.credential.secrets()
     }
 
     /// Returns the text that a store keeps.

@@ -38,7 +38,7 @@ impl EntraIssuer {
 #[async_trait]
 impl CredentialIssuer for EntraIssuer {
     async fn prove(&self, access: &Access<'_>) -> Result<(), IssuerError> {
-        let connection = access.connection;
+        let connection = access.by;
         let secret = ClientSecret::new(access.secret.clone())
             .map_err(|error| IssuerError::new(IssuerErrorKind::Invalid, error.to_string()))?;
         let request = TokenRequest::new(connection.cloud.graph_scope());

@@ -45,7 +45,7 @@ impl Sessions {
     }
 
     pub(crate) fn endpoint(&self, access: &Access<'_>) -> TokenEndpoint {
-        let connection = access.connection;
+        let connection = access.by;
         TokenEndpoint::new(
             Arc::clone(&self.http),
             &connection.cloud,
@@ -67,7 +67,7 @@ impl Sessions {
 
     /// Returns the session of the generation in `access`.
     pub(crate) fn get(&self, access: &Access<'_>) -> Result<Session, CredentialError> {
-        let id = access.connection.id;
+        let id = access.by.id;
         let found = self.lock().get(&id).and_then(|sessions| {
             let mut sessions = sessions.iter();
             sessions.find_map(|(generation, session)| {
@@ -97,7 +97,7 @@ impl Sessions {
             let until = self.clock.now() + TimeDelta::days(365);
             secrets = secrets.with_previous(secret(previous)?, until);
         }
-        let client = access.connection.client;
+        let client = access.by.client;
         let credential = Arc::new(ProvenCredential {
             proven: Mutex::default(),
             inner: ClientSecretCredential::new(self.endpoint(access), client, secrets),
@@ -106,7 +106,7 @@ impl Sessions {
         let graph = GraphClient::new(
             Arc::clone(&self.http),
             Arc::clone(&credential),
-            &access.connection.cloud,
+            &access.by.cloud,
         )
         .with_clock(Arc::clone(&self.clock))
         .with_entropy(Arc::clone(&self.entropy))

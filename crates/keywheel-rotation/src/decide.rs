@@ -1,8 +1,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
-    Candidate, Cause, Connection, Debt, DebtReason, Held, Mode, Phase, Rotation, Secrets,
+    Candidate, Cause, Connection, Debt, DebtReason, Held, Mode, Origin, Phase, Rotation, Secrets,
 };
 use keywheel_core::KeyId;
+use keywheel_schedule::{Lifetime, Why};
 use serde::Serialize;
 
 use crate::Policy;
@@ -20,6 +21,16 @@ pub enum Step {
     },
     /// *Effect.* Obtain a token with the candidate.
     Prove,
+    /// *Effect.* Give the candidate to a sink that must have it before it is used.
+    Publish {
+        /// Its place in [`Policy::sinks_before`].
+        sink: usize,
+    },
+    /// *Effect.* Give the current secret to a sink.
+    Deliver {
+        /// Its place in [`Policy::sinks_after`].
+        sink: usize,
+    },
     /// *Effect.* Read the application: for dead markers, and for secrets that Graph did not know.
     Inspect,
     /// *Effect.* Remove a secret.
@@ -27,15 +38,28 @@ pub enum Step {
         /// Which.
         key_id: KeyId,
     },
+    /// *Effect.* Delete the connection: nothing of ours is left.
+    Delete,
 
     /// *Record only.* An intent was found: whoever stored it did not store an answer.
     Abandon,
+    /// *Record only.* Somebody gave the rotation up.
+    Abort,
+    /// *Record only.* A secret that was given becomes the candidate.
+    Adopt,
+    /// *Record only.* The connection is to be deleted: every secret that we minted must go.
+    TakeLeave,
     /// *Record only.* The candidate was refused for too long.
     Quarantine,
     /// *Record only.* The candidate is proven: make it the current secret.
     Promote,
     /// *Record only.* The replaced secret is gone: the rotation is over.
     Finish,
+    /// *Record only.* The current secret ends soon, and nothing is about to replace it: say so.
+    Remind {
+        /// In how many days, at most.
+        days: u16,
+    },
 
     /// Nothing, until then or until somebody changes something.
     Wait {
@@ -61,55 +85,108 @@ impl Step {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Waiting {
-    /// The next proof of the candidate.
-    Proof,
     /// The next due date.
     Due,
     /// The end of the grace of the replaced secret.
     Grace,
-    /// Somebody else to give the lease back.
-    Lease,
     /// Nothing: it does not rotate.
     Idle,
+    /// Somebody else to give the lease back.
+    Lease,
     /// Somebody to end the pause.
     Paused,
+    /// The next proof of the candidate.
+    Proof,
     /// The next read that tells whether a secret exists.
     Read,
     /// The next attempt after trouble.
     Retry,
+    /// The next attempt to reach a sink.
+    Sink,
 }
+
+/// The days before the end of a secret at which somebody is told.
+const REMINDERS: [u16; 6] = [1, 3, 7, 14, 30, 60];
 
 /// Decides what happens next to `connection`.
 ///
 /// Pure and total: the whole state machine is here. The same record, instant and policy give the same
 /// step, and every record has one.
 ///
-/// The order matters. What a stopped process left is accounted for first; then what is proven is
-/// promoted; then what is owed is paid; and only then something new begins.
+/// The order matters. What a stopped process left is accounted for first; then what people asked for is
+/// taken up; then what is proven is promoted; then what is owed is paid; and only then something new
+/// begins.
 #[must_use]
 pub fn decide(connection: &Connection, now: DateTime<Utc>, policy: &Policy) -> Step {
-    let (Some(rotation), Some(secrets)) = (&connection.rotation, connection.secrets()) else {
-        return Step::Wait {
-            until: None,
-            why: Waiting::Idle,
-        };
+    let Some(secrets) = connection.secrets() else {
+        return wait(None, Waiting::Idle);
     };
-    record_only(rotation, now, policy)
+    let Some(rotation) = &connection.rotation else {
+        return remind_or_wait(&secrets.current, now);
+    };
+    record_only(rotation, secrets, now, policy)
         .unwrap_or_else(|| effect_or_wait(rotation, secrets, now, policy))
 }
 
-fn record_only(rotation: &Rotation, now: DateTime<Utc>, policy: &Policy) -> Option<Step> {
-    match &rotation.phase {
-        Phase::Intent { .. } => Some(Step::Abandon),
-        Phase::Proving(candidate) if is_proven(candidate, rotation) => Some(Step::Promote),
-        Phase::Proving(candidate) if is_hopeless(candidate, now, policy) => Some(Step::Quarantine),
-        Phase::Idle if is_over(rotation) => Some(Step::Finish),
-        _ => None,
+fn wait(until: Option<DateTime<Utc>>, why: Waiting) -> Step {
+    Step::Wait { until, why }
+}
+
+fn record_only(
+    rotation: &Rotation,
+    secrets: &Secrets,
+    now: DateTime<Utc>,
+    policy: &Policy,
+) -> Option<Step> {
+    let candidate = rotation.candidate();
+    if matches!(rotation.phase, Phase::Intent { .. }) {
+        return Some(Step::Abandon);
     }
+    // A candidate without a rotation is nobody's: give it up too.
+    if rotation.abort || (candidate.is_some() && rotation.run.is_none()) {
+        return Some(Step::Abort);
+    }
+    if rotation.farewell.is_some() && owes_farewell(rotation, secrets) {
+        return Some(Step::TakeLeave);
+    }
+    if candidate.is_some_and(|candidate| is_ready(candidate, rotation, policy)) {
+        return Some(Step::Promote);
+    }
+    if candidate.is_some_and(|candidate| is_hopeless(candidate, now, policy)) {
+        return Some(Step::Quarantine);
+    }
+    if candidate.is_none() && is_over(rotation) {
+        return Some(Step::Finish);
+    }
+    if candidate.is_none() && rotation.offer.is_some() && rotation.pause.is_none() {
+        return Some(Step::Adopt);
+    }
+    let days = reminder(&secrets.current, now).filter(|_| is_stuck(rotation))?;
+    Some(Step::Remind { days })
+}
+
+/// Whether a secret that we minted is neither gone nor owed.
+fn owes_farewell(rotation: &Rotation, secrets: &Secrets) -> bool {
+    let owed = |held: &Held| {
+        let minted = matches!(held.origin, Origin::Minted(_));
+        let known = |key_id| rotation.debts.iter().any(|debt| debt.key_id == key_id);
+        minted && held.key_id.is_some_and(|key_id| !known(key_id))
+    };
+    let previous = secrets.previous.as_ref();
+    rotation.candidate().is_some() || owed(&secrets.current) || previous.is_some_and(owed)
 }
 
 fn is_proven(candidate: &Candidate, rotation: &Rotation) -> bool {
     candidate.read && candidate.proofs >= rotation.settings.proofs.max(1)
+}
+
+fn is_ready(candidate: &Candidate, rotation: &Rotation, policy: &Policy) -> bool {
+    is_proven(candidate, rotation) && next_sink(candidate, policy).is_none()
+}
+
+fn next_sink(candidate: &Candidate, policy: &Policy) -> Option<usize> {
+    let mut sinks = policy.sinks_before.iter();
+    sinks.position(|sink| !candidate.published.contains(sink))
 }
 
 fn is_hopeless(candidate: &Candidate, now: DateTime<Utc>, policy: &Policy) -> bool {
@@ -120,9 +197,12 @@ fn is_hopeless(candidate: &Candidate, now: DateTime<Utc>, policy: &Policy) -> bo
 
 /// A rotation is over when the secret that it replaced is confirmed to be gone.
 fn is_over(rotation: &Rotation) -> bool {
-    let promoted = rotation.run.is_some_and(|run| run.promoted_at.is_some());
     let superseded = |debt: &Debt| debt.reason == DebtReason::Superseded;
-    promoted && !rotation.debts.iter().any(superseded)
+    is_promoted(rotation) && !rotation.debts.iter().any(superseded)
+}
+
+fn is_promoted(rotation: &Rotation) -> bool {
+    rotation.run.is_some_and(|run| run.promoted_at.is_some())
 }
 
 /// Something to do, when, and what the time until then is spent waiting for.
@@ -140,9 +220,12 @@ fn effect_or_wait(
 ) -> Step {
     let agenda = [
         retire(rotation, secrets),
-        prove(rotation),
+        prove(rotation, policy),
         inspect(rotation),
+        deliver(rotation, policy),
+        delete(rotation, now),
         mint(rotation, secrets, now, policy),
+        later_reminder(rotation, &secrets.current, now),
     ];
     let mut next: Option<Item> = None;
     for item in agenda.into_iter().flatten() {
@@ -153,72 +236,108 @@ fn effect_or_wait(
             next = Some(item);
         }
     }
+    let paused = rotation.pause.is_some();
     match next {
-        Some(item) => Step::Wait {
-            until: Some(item.at),
-            why: item.why,
-        },
-        None => Step::Wait {
-            until: None,
-            why: if rotation.pause.is_some() {
+        Some(item) => wait(Some(item.at), item.why),
+        None => wait(
+            None,
+            if paused {
                 Waiting::Paused
             } else {
                 Waiting::Idle
             },
-        },
+        ),
     }
 }
 
-/// The next debt to pay. Never a secret that is in use or about to be (G1), and, while somebody holds
-/// the rotation, not the one before either.
+/// The next debt to pay. Never a secret that is in use or about to be (G1), unless the connection takes
+/// its leave and nothing else is left; and, while somebody holds the rotation, not the one before either.
 fn retire(rotation: &Rotation, secrets: &Secrets) -> Option<Item> {
-    let in_use = |key_id: KeyId| {
-        Some(key_id) == secrets.current.key_id
-            || rotation
-                .candidate()
-                .is_some_and(|candidate| candidate.key_id == key_id)
-    };
     let held = |debt: &Debt| debt.reason == DebtReason::Superseded && rotation.pause.is_some();
-    let payable = |debt: &&Debt| !debt.unconfirmed && !in_use(debt.key_id) && !held(debt);
+    let payable = |debt: &&Debt| {
+        !debt.unconfirmed && !held(debt) && !is_needed(rotation, secrets, debt.key_id)
+    };
     let debt = rotation
         .debts
         .iter()
         .filter(payable)
         .min_by_key(|debt| debt.next_at)?;
-
+    let why = match debt.attempts {
+        0 => Waiting::Grace,
+        _ => Waiting::Retry,
+    };
     Some(Item {
         at: debt.next_at,
         step: Step::Retire {
             key_id: debt.key_id,
         },
-        why: if debt.attempts == 0 {
-            Waiting::Grace
-        } else {
-            Waiting::Retry
-        },
+        why,
     })
 }
 
-fn prove(rotation: &Rotation) -> Option<Item> {
+fn is_needed(rotation: &Rotation, secrets: &Secrets, key_id: KeyId) -> bool {
+    let proving = rotation
+        .candidate()
+        .is_some_and(|candidate| candidate.key_id == key_id);
+    let current = secrets.current.key_id == Some(key_id);
+    // The last secret of a connection that is deleted removes itself.
+    let last = rotation.farewell.is_some()
+        && rotation.debts.len() == 1
+        && rotation.dead_markers.is_empty();
+    proving || (current && !last)
+}
+
+fn prove(rotation: &Rotation, policy: &Policy) -> Option<Item> {
+    let candidate = rotation.candidate()?;
+    let (step, why) = if is_proven(candidate, rotation) {
+        let sink = next_sink(candidate, policy)?;
+        (Step::Publish { sink }, Waiting::Sink)
+    } else {
+        (Step::Prove, Waiting::Proof)
+    };
     Some(Item {
-        at: rotation.candidate()?.next_at,
-        step: Step::Prove,
-        why: Waiting::Proof,
+        at: candidate.next_at,
+        step,
+        why,
     })
 }
 
 /// One read serves every dead marker and every removal that is to be confirmed.
 fn inspect(rotation: &Rotation) -> Option<Item> {
     let markers = rotation.dead_markers.iter().map(|marker| marker.next_at);
-    let debts = rotation
-        .debts
-        .iter()
-        .filter(|debt| debt.unconfirmed)
-        .map(|debt| debt.next_at);
+    let unconfirmed = rotation.debts.iter().filter(|debt| debt.unconfirmed);
+    let at = markers.chain(unconfirmed.map(|debt| debt.next_at)).min()?;
     Some(Item {
-        at: markers.chain(debts).min()?,
+        at,
         step: Step::Inspect,
         why: Waiting::Read,
+    })
+}
+
+fn deliver(rotation: &Rotation, policy: &Policy) -> Option<Item> {
+    let known = rotation.deliveries.iter().filter_map(|delivery| {
+        let mut sinks = policy.sinks_after.iter();
+        Some((
+            delivery.next_at,
+            sinks.position(|sink| *sink == delivery.sink)?,
+        ))
+    });
+    let (at, sink) = known.min()?;
+    Some(Item {
+        at,
+        step: Step::Deliver { sink },
+        why: Waiting::Sink,
+    })
+}
+
+/// A connection is deleted when nothing of ours can be left on its application.
+fn delete(rotation: &Rotation, now: DateTime<Utc>) -> Option<Item> {
+    rotation.farewell?;
+    let clean = rotation.debts.is_empty() && rotation.dead_markers.is_empty();
+    clean.then_some(Item {
+        at: now,
+        step: Step::Delete,
+        why: Waiting::Idle,
     })
 }
 
@@ -228,10 +347,10 @@ fn mint(
     now: DateTime<Utc>,
     policy: &Policy,
 ) -> Option<Item> {
-    if rotation.phase != Phase::Idle || rotation.pause.is_some() || !may_mint(rotation) {
+    if !may_mint(rotation) {
         return None;
     }
-    let (at, cause) = wanted(rotation, secrets, now, policy)?;
+    let (at, cause) = wanted(rotation, secrets, now)?;
     if !has_slot(rotation, secrets, now, policy) {
         return None;
     }
@@ -247,20 +366,22 @@ fn mint(
     })
 }
 
-/// Nothing is minted while it is open whether an earlier call minted, or while the replaced secret of
-/// this rotation lives on.
+/// Nothing is minted beside another candidate, while somebody holds the rotation, while the replaced
+/// secret of this rotation lives on, or while it is open whether an earlier call minted.
 fn may_mint(rotation: &Rotation) -> bool {
-    let promoted = rotation.run.is_some_and(|run| run.promoted_at.is_some());
-    !promoted && rotation.dead_markers.iter().all(|marker| marker.settled)
+    rotation.phase == Phase::Idle
+        && rotation.pause.is_none()
+        && rotation.farewell.is_none()
+        && !is_promoted(rotation)
+        && rotation.dead_markers.iter().all(|marker| marker.settled)
 }
 
 /// When a new secret is wanted, and why: a rotation that has begun goes on, one that was asked for
-/// begins, and otherwise the schedule or the end of the secret decides.
+/// begins, and otherwise the plan decides, the end of the secret included.
 fn wanted(
     rotation: &Rotation,
     secrets: &Secrets,
     now: DateTime<Utc>,
-    policy: &Policy,
 ) -> Option<(DateTime<Utc>, Cause)> {
     if let Some(run) = rotation.run {
         return Some((run.started_at, run.cause));
@@ -268,46 +389,90 @@ fn wanted(
     if let Some(request) = rotation.request {
         return Some((request.at, request.cause));
     }
+    next_due(rotation, &secrets.current, now)
+}
+
+/// Returns when a rotation that is enabled is next due, and why: the schedule, or the end of `current`.
+#[must_use]
+pub fn next_due(
+    rotation: &Rotation,
+    current: &Held,
+    now: DateTime<Utc>,
+) -> Option<(DateTime<Utc>, Cause)> {
     if !rotation.enabled {
         return None;
     }
-    let due = next_due(rotation, now, policy).map(|at| (at, Cause::Schedule));
-    let expiry = replace_by(&secrets.current, policy).map(|at| (at, Cause::Expiry));
-    // The schedule goes first where both are due: it is what the user expects to read.
-    due.into_iter().chain(expiry).min_by_key(|(at, _)| *at)
-}
-
-/// Returns when the schedule next wants a rotation.
-#[must_use]
-pub fn next_due(rotation: &Rotation, now: DateTime<Utc>, policy: &Policy) -> Option<DateTime<Utc>> {
+    let plan = &rotation.settings.plan;
+    let interval = TimeDelta::days(plan.schedule().interval_days().into());
     // A clock that ran far ahead covered due dates that have not come; they are not skipped.
-    let interval = TimeDelta::days(rotation.settings.schedule.interval_days().into());
-    let covered = if rotation.covered_until > now + interval {
+    let since = if rotation.since > now + interval {
         now
     } else {
-        rotation.covered_until
+        rotation.since
     };
-    let due = rotation.settings.schedule.next_after(covered)?.at();
-    let spaced = rotation
-        .last
-        .map(|last| last.promoted_at.min(now) + policy.minimum_spacing);
-    Some(spaced.map_or(due, |spaced| spaced.max(due)))
-}
-
-/// Returns when `held` must be replaced whatever the schedule says: a margin before its end, and never
-/// more than a third of its life, so that a tenant which allows short lives only is not rotated at once
-/// and again.
-#[must_use]
-pub fn replace_by(held: &Held, policy: &Policy) -> Option<DateTime<Utc>> {
-    let end = held.end?;
-    let third = (end - held.since) / 3;
-    Some(end - policy.expiry_margin.min(third.max(TimeDelta::zero())))
+    let life = Lifetime::new(since);
+    let life = current.end.map_or(life, |end| life.until(end));
+    let due = plan.next_due(&life, now)?;
+    let cause = match due.why() {
+        Why::Expiry => Cause::Expiry,
+        _ => Cause::Schedule,
+    };
+    Some((due.at(), cause))
 }
 
 /// Our secrets on the application stay within the budget, but the end of the current one beats it.
 fn has_slot(rotation: &Rotation, secrets: &Secrets, now: DateTime<Utc>, policy: &Policy) -> bool {
     let live = 1 + rotation.debts.len();
-    let ending = replace_by(&secrets.current, policy).is_some_and(|at| at <= now);
-    let may_exceed = ending && rotation.settings.mode == Mode::Overlap;
+    let may_exceed = rotation.settings.mode == Mode::Overlap && is_ending(rotation, secrets, now);
     live < policy.slots || may_exceed
+}
+
+fn is_ending(rotation: &Rotation, secrets: &Secrets, now: DateTime<Utc>) -> bool {
+    next_due(rotation, &secrets.current, now)
+        .is_some_and(|(at, cause)| cause == Cause::Expiry && at <= now)
+}
+
+/// Somebody is told of the end of the current secret only while nothing is about to replace it.
+fn is_stuck(rotation: &Rotation) -> bool {
+    let stuck = !rotation.enabled || rotation.pause.is_some() || rotation.trouble.is_some();
+    stuck && rotation.farewell.is_none()
+}
+
+/// The reminder that is due. Where several have gone by, only the last of them.
+fn reminder(current: &Held, now: DateTime<Utc>) -> Option<u16> {
+    let end = current.end?;
+    let told = current.reminded.unwrap_or(u16::MAX);
+    REMINDERS
+        .into_iter()
+        .find(|days| *days < told && end - TimeDelta::days((*days).into()) <= now)
+}
+
+fn next_reminder(current: &Held, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let end = current.end?;
+    let times = REMINDERS.map(|days| end - TimeDelta::days(days.into()));
+    times.into_iter().rev().find(|at| *at > now)
+}
+
+fn later_reminder(rotation: &Rotation, current: &Held, now: DateTime<Utc>) -> Option<Item> {
+    let at = next_reminder(current, now).filter(|_| is_stuck(rotation))?;
+    let paused = rotation.pause.is_some();
+    Some(Item {
+        at,
+        step: Step::Wait {
+            until: None,
+            why: Waiting::Idle,
+        },
+        why: if paused {
+            Waiting::Paused
+        } else {
+            Waiting::Idle
+        },
+    })
+}
+
+fn remind_or_wait(current: &Held, now: DateTime<Utc>) -> Step {
+    match reminder(current, now) {
+        Some(days) => Step::Remind { days },
+        None => wait(next_reminder(current, now), Waiting::Idle),
+    }
 }

@@ -4,7 +4,7 @@ use keywheel_connection::{
 };
 use keywheel_core::Report;
 
-use crate::{Policy, retry};
+use crate::Policy;
 
 /// A step that failed, as the record keeps it.
 #[derive(Clone, Debug)]
@@ -33,14 +33,23 @@ impl Failure {
         )
     }
 
-    /// How long until the next attempt, which is the `attempts`-th in a row that failed.
-    pub(crate) fn delay(&self, id: ConnectionId, attempts: u32) -> TimeDelta {
+    /// How long until the next attempt, which is the `attempts`-th in a row that failed. The end of the
+    /// secret in use makes it shorter.
+    pub(crate) fn delay(
+        &self,
+        id: ConnectionId,
+        attempts: u32,
+        policy: &Policy,
+        now: DateTime<Utc>,
+        end: Option<DateTime<Utc>>,
+    ) -> TimeDelta {
         let delay = if self.lifetime_too_long {
             TimeDelta::zero()
         } else if self.kind.needs_a_person() {
-            retry::HALTED
+            policy.halted
         } else {
-            retry::backoff(id, attempts)
+            let wait = policy.retry.wait(attempts, &id.to_string(), now, end);
+            TimeDelta::from_std(wait).unwrap_or(policy.halted)
         };
         delay.max(self.retry_after.unwrap_or_default())
     }
@@ -61,11 +70,11 @@ impl Failure {
 
     /// When the tenant's policy refused the lifetime, notes half of it as the longest, down to a day.
     /// A tenant that refuses even that leaves no room for client secrets.
-    pub(crate) fn shorten_life(mut self, rotation: &mut Rotation, policy: &Policy) -> Self {
+    pub(crate) fn shorten_life(mut self, rotation: &mut Rotation) -> Self {
         if !self.lifetime_too_long {
             return self;
         }
-        let refused = u32::try_from(lifetime(rotation, policy).num_seconds()).unwrap_or(u32::MAX);
+        let refused = u32::try_from(lifetime(rotation).num_seconds()).unwrap_or(u32::MAX);
         if refused > DAY {
             rotation.lifetime_cap = Some(Seconds((refused / 2).max(DAY)));
         } else {
@@ -80,11 +89,12 @@ const DAY: u32 = 86_400;
 
 /// How long a new secret is to live: the interval, the grace, and two missed rotations, within what the
 /// tenant's policy is known to allow.
-pub(crate) fn lifetime(rotation: &Rotation, policy: &Policy) -> TimeDelta {
+pub(crate) fn lifetime(rotation: &Rotation) -> TimeDelta {
     let settings = &rotation.settings;
-    let interval = TimeDelta::days(settings.schedule.interval_days().into());
+    let interval = TimeDelta::days(settings.plan.schedule().interval_days().into());
     let grace = settings.grace.delta().max(settings.original_grace.delta());
-    let wanted = interval * 3 + grace + policy.expiry_margin;
+    let margin = TimeDelta::from_std(settings.plan.expiry_margin()).unwrap_or_default();
+    let wanted = interval * 3 + grace + margin;
     rotation
         .lifetime_cap
         .map_or(wanted, |cap| wanted.min(cap.delta()))

@@ -22,15 +22,22 @@ mod apply;
 mod connections;
 mod decide;
 mod failure;
+mod history;
+mod plan;
 mod policy;
 mod retry;
 mod rotator;
 mod status;
 
 pub use self::connections::{
-    Connections, CreateError, CreateErrorKind, NewConnection, Requested, Validated,
+    ConnectionError, ConnectionErrorKind, Connections, Disabled, Farewell, NewConnection,
+    NewManaged, Requested, Validated,
 };
-pub use self::decide::{Step, Waiting, decide, next_due, replace_by};
+pub use self::decide::{Step, Waiting, decide, next_due};
+pub use self::history::{Ending, History, PastRotation, PastStep};
+pub use self::plan::{Call, Plan, PlannedCall};
 pub use self::policy::Policy;
-pub use self::rotator::{Advance, RotateError, RotateErrorKind, Rotator, RotatorParts, Work};
+pub use self::rotator::{
+    Advance, RotateError, RotateErrorKind, Rotator, RotatorParts, Sinks, Work,
+};
 pub use self::status::{Health, Status};

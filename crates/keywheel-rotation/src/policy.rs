@@ -1,6 +1,11 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use keywheel_connection::SecretSink;
+use keywheel_schedule::RetryDelay;
+
+use crate::Sinks;
 
 /// What holds for every rotation that an engine drives.
 ///
@@ -9,8 +14,8 @@ use chrono::TimeDelta;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Policy {
-    /// How long a lease lasts; each save extends it. Default: 30 seconds, several times what a step
-    /// takes. Another worker takes over a dead one's work after that.
+    /// How long a lease lasts; each save extends it, and it is renewed while a call takes long. Default:
+    /// 30 seconds. Another worker takes over a dead one's work after that.
     pub lease: Duration,
     /// How long to look for a secret whose mint got no answer before another one is minted. Default: 30
     /// seconds; a new secret shows in reads after 4 to 18.
@@ -24,18 +29,23 @@ pub struct Policy {
     /// How long a new secret may be refused before it is given up. Default: 15 minutes; the longest
     /// propagation that was ever reported is "minutes".
     pub patience: TimeDelta,
-    /// How long before its end a secret is replaced, whatever the schedule says. Default: three days, so
-    /// that a weekend of trouble does not lock anyone out.
-    pub expiry_margin: TimeDelta,
-    /// The shortest time between two scheduled rotations, so that a clock that steps back repeats none.
-    /// Default: 12 hours, half of the shortest interval.
-    pub minimum_spacing: TimeDelta,
     /// How many secrets of ours an application may hold at once. Default: two, the old and the new.
     pub slots: usize,
+    /// How long to wait after a step that failed. Default: 2 seconds, doubling up to an hour.
+    pub retry: RetryDelay,
+    /// How long a trouble that needs a person is left alone before it is probed again. Default: one hour.
+    pub halted: TimeDelta,
+    /// The sinks that must have a new secret before it becomes the current one.
+    pub sinks_before: Vec<String>,
+    /// The sinks that get it afterwards.
+    pub sinks_after: Vec<String>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
+        let mut retry = RetryDelay::default();
+        retry.base = Duration::from_secs(2);
+        retry.cap = Duration::from_hours(1);
         Self {
             lease: Duration::from_secs(30),
             settle: TimeDelta::seconds(30),
@@ -43,9 +53,20 @@ impl Default for Policy {
             read_spacing: TimeDelta::seconds(2),
             watch: TimeDelta::days(1),
             patience: TimeDelta::minutes(15),
-            expiry_margin: TimeDelta::days(3),
-            minimum_spacing: TimeDelta::hours(12),
             slots: 2,
+            retry,
+            halted: TimeDelta::hours(1),
+            sinks_before: Vec::new(),
+            sinks_after: Vec::new(),
         }
+    }
+}
+
+impl Policy {
+    /// Takes over the names of the sinks that an engine has.
+    pub(crate) fn name_sinks(&mut self, sinks: &Sinks) {
+        let name = |sink: &Arc<dyn SecretSink>| sink.name().to_owned();
+        self.sinks_before = sinks.before.iter().map(name).collect();
+        self.sinks_after = sinks.after.iter().map(name).collect();
     }
 }

@@ -1,23 +1,22 @@
+mod authority;
 mod drive;
 mod save;
+mod steps;
 
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use keywheel_connection::{
-    Access, Candidate, Cause, Claimed, Connection, ConnectionId, ConnectionStore, CredentialIssuer,
-    EventSink, Held, Holder, IssuerErrorKind, Lease, Marker, Minted, Removal, RotationId,
-    SealError, Sealer, StoreError, StoreErrorKind, Version,
+    Claimed, Connection, ConnectionId, ConnectionStore, CredentialIssuer, EventSink, Holder, Lease,
+    Sealer, SecretSink, StoreError, StoreErrorKind, Version,
 };
-use keywheel_core::{Clock, Entropy, KeyId, Secret};
+use keywheel_core::{Clock, Entropy};
 use thiserror::Error;
 use tokio::time::sleep;
 
-use self::save::Fold;
-use crate::apply::Outcome;
-use crate::failure::{Failure, lifetime};
+pub(crate) use self::save::record_only;
 use crate::{Policy, Step, Waiting, decide};
 
 /// Carries out what [`decide`] decides: one step at a time, each ending in a durable write.
@@ -27,15 +26,10 @@ use crate::{Policy, Step, Waiting, decide};
 /// Every future may be dropped at any point. A dropped one equals a process that died there: the record
 /// says what may have happened, and whoever takes the lease next accounts for it.
 #[derive(Clone)]
-pub struct Rotator(Arc<Parts>);
+pub struct Rotator(Arc<Inner>);
 
-struct Parts {
-    store: Arc<dyn ConnectionStore>,
-    issuer: Arc<dyn CredentialIssuer>,
-    sealer: Arc<dyn Sealer>,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    events: Option<Arc<dyn EventSink>>,
+struct Inner {
+    parts: RotatorParts,
     policy: Policy,
 }
 
@@ -58,6 +52,19 @@ pub struct RotatorParts {
     pub entropy: Arc<dyn Entropy>,
     /// Hears of what happened, if anyone wants to.
     pub events: Option<Arc<dyn EventSink>>,
+    /// Get the secrets too.
+    pub sinks: Sinks,
+}
+
+/// Who gets new secrets too.
+#[derive(Clone, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "a pair with names")]
+pub struct Sinks {
+    /// Must have a new secret before it becomes the current one. While one of them fails, the rotation
+    /// waits, and the secret before stays in use.
+    pub before: Vec<Arc<dyn SecretSink>>,
+    /// Get it afterwards. While one of them fails it is tried again, and the status shows the drift.
+    pub after: Vec<Arc<dyn SecretSink>>,
 }
 
 /// A connection under lease.
@@ -168,24 +175,19 @@ fn describe(kind: RotateErrorKind) -> &'static str {
 impl Rotator {
     /// Returns a rotator.
     #[must_use]
-    pub fn new(parts: RotatorParts, policy: Policy) -> Self {
-        let RotatorParts {
-            store,
-            issuer,
-            sealer,
-            clock,
-            entropy,
-            events,
-        } = parts;
-        Self(Arc::new(Parts {
-            store,
-            issuer,
-            sealer,
-            clock,
-            entropy,
-            events,
-            policy,
-        }))
+    pub fn new(parts: RotatorParts, mut policy: Policy) -> Self {
+        policy.name_sinks(&parts.sinks);
+        Self(Arc::new(Inner { parts, policy }))
+    }
+
+    /// Returns what holds for every rotation of this engine.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.0.policy
+    }
+
+    pub(crate) fn parts(&self) -> &RotatorParts {
+        &self.0.parts
     }
 
     /// Takes the lease of a connection.
@@ -194,9 +196,9 @@ impl Rotator {
     ///
     /// Returns the store's error; [`StoreErrorKind::Held`] says until when somebody else has it.
     pub async fn lease(&self, id: ConnectionId) -> Result<Work, StoreError> {
-        let holder = Holder::from(self.0.entropy.uuid());
-        let claimed = self.0.store.lease(id, holder, self.0.policy.lease).await?;
-        Ok(claimed.into())
+        let holder = Holder::from(self.parts().entropy.uuid());
+        let store = &self.parts().store;
+        Ok(store.lease(id, holder, self.policy().lease).await?.into())
     }
 
     /// Makes the next step of a connection, if there is one to make now, and saves what came of it.
@@ -211,32 +213,24 @@ impl Rotator {
         if work.released {
             return Err(StoreError::lease_lost().into());
         }
-        match decide(&work.connection, self.0.clock.now(), &self.0.policy) {
+        match decide(&work.connection, self.now(), self.policy()) {
             Step::Wait { until, why } => {
                 self.hand_back(work, until).await?;
                 return Ok(Advance::Waiting { until, why });
             }
             Step::Mint { cause, generation } => self.mint(work, cause, generation).await?,
-            Step::Prove => {
-                let prove = self.prove(&work.connection);
-                let outcome = self.holding(&work.lease, prove).await;
+            Step::Delete => self.delete(work).await?,
+            step => {
+                let effect = self.carry_out(&work.connection, &step);
+                let outcome = self.holding(&work.lease, effect).await;
                 self.commit(work, outcome.as_ref()).await?;
-            }
-            Step::Inspect => {
-                let inspect = self.inspect(&work.connection);
-                let outcome = self.holding(&work.lease, inspect).await;
-                self.commit(work, Some(&outcome)).await?;
-            }
-            Step::Retire { key_id } => {
-                let retire = self.retire(&work.connection, key_id);
-                let outcome = self.holding(&work.lease, retire).await;
-                self.commit(work, Some(&outcome)).await?;
-            }
-            Step::Abandon | Step::Quarantine | Step::Promote | Step::Finish => {
-                self.commit(work, None).await?;
             }
         }
         Ok(Advance::Stepped)
+    }
+
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.parts().clock.now()
     }
 
     /// Renews the lease for as long as an effect takes. Losing it is found out by the next save.
@@ -247,190 +241,10 @@ impl Rotator {
                 biased;
                 done = &mut effect => return done,
                 () = sleep(lease.span / 3) => {
-                    drop(self.0.store.renew(lease, lease.span).await);
+                    drop(self.parts().store.renew(lease, lease.span).await);
                 }
             }
         }
-    }
-
-    /// Stores the intent, mints, and stores what came of it.
-    async fn mint(
-        &self,
-        work: &mut Work,
-        cause: Cause,
-        generation: u64,
-    ) -> Result<(), RotateError> {
-        // Before the intent: without a secret to authenticate with, nothing can be minted.
-        let (secret, previous) = match self.open_held(&work.connection).await {
-            Ok(opened) => opened,
-            Err(failure) => {
-                return self.commit(work, Some(&Outcome::MintFailed(failure))).await;
-            }
-        };
-        let attempt = self.0.entropy.uuid();
-        let marker = Marker::new(work.connection.id, generation, attempt);
-        let rotation = RotationId::from(attempt);
-        let intent = Outcome::Intended {
-            rotation: in_progress(&work.connection).unwrap_or(rotation),
-            cause,
-            marker,
-        };
-        self.save(work, Some(&intent), Fold::Nothing).await?;
-
-        let connection = work.connection.clone();
-        let access = Access::new(&connection, generation - 1, secret).with_previous(previous);
-        let end = self.end_of_life(&connection);
-        let mint = self.0.issuer.mint(&access, &marker, end);
-        let outcome = match self.holding(&work.lease, mint).await {
-            Ok(minted) => self.keep(&connection, generation, marker, minted).await,
-            Err(error) if error.kind() == IssuerErrorKind::Unknown => {
-                Outcome::MintUnknown(Failure::from(&error))
-            }
-            Err(error) => Outcome::MintFailed(Failure::from(&error)),
-        };
-        let saved = self.commit(work, Some(&outcome)).await;
-        if saved.is_err() {
-            self.undo(&access, &outcome).await;
-        }
-        saved
-    }
-
-    async fn keep(
-        &self,
-        connection: &Connection,
-        generation: u64,
-        marker: Marker,
-        minted: Minted,
-    ) -> Outcome {
-        let Minted {
-            key_id,
-            secret,
-            end,
-            ..
-        } = minted;
-        let context = connection.seal_context(generation);
-        match self.0.sealer.seal(&secret, &context).await {
-            Ok(sealed) => Outcome::Minted {
-                marker,
-                key_id,
-                sealed,
-                end,
-            },
-            Err(error) => Outcome::MintedInVain {
-                marker,
-                key_id,
-                failure: Failure::from(&error),
-            },
-        }
-    }
-
-    /// Removes a secret that could not be stored. If that fails too, its marker is in the store, and
-    /// whoever takes the lease next looks for it.
-    async fn undo(&self, access: &Access<'_>, outcome: &Outcome) {
-        if let Outcome::Minted { key_id, .. } | Outcome::MintedInVain { key_id, .. } = outcome {
-            drop(self.0.issuer.remove(access, key_id).await);
-        }
-    }
-
-    fn end_of_life(&self, connection: &Connection) -> DateTime<Utc> {
-        let policy = &self.0.policy;
-        let life = connection
-            .rotation
-            .as_ref()
-            .map_or(TimeDelta::days(90), |rotation| lifetime(rotation, policy));
-        self.0.clock.now() + life
-    }
-
-    /// Returns `None` when the candidate is gone, which only a newer record can say.
-    async fn prove(&self, connection: &Connection) -> Option<Outcome> {
-        let rotation = connection.rotation.as_ref()?;
-        let candidate = rotation.candidate()?;
-        let access = match self.open_candidate(connection, candidate).await {
-            Ok(access) => access,
-            Err(failure) => return Some(Outcome::ProofFailed(failure)),
-        };
-        if let Err(error) = self.0.issuer.prove(&access).await {
-            return Some(match error.kind() {
-                IssuerErrorKind::Refused => Outcome::ProofRefused,
-                _ => Outcome::ProofFailed(Failure::from(&error)),
-            });
-        }
-        if candidate.proofs + 1 < rotation.settings.proofs {
-            return Some(Outcome::Proved { read: None });
-        }
-        // The last proof: the token must be good for something.
-        Some(match self.0.issuer.inspect(&access).await {
-            Ok(read) => Outcome::Proved { read: Some(read) },
-            Err(error) => Outcome::ProofFailed(Failure::from(&error)),
-        })
-    }
-
-    async fn inspect(&self, connection: &Connection) -> Outcome {
-        let access = match self.access(connection).await {
-            Ok(access) => access,
-            Err(failure) => return Outcome::InspectFailed(failure),
-        };
-        match self.0.issuer.inspect(&access).await {
-            Ok(read) => Outcome::Inspected(read),
-            Err(error) => Outcome::InspectFailed(Failure::from(&error)),
-        }
-    }
-
-    async fn retire(&self, connection: &Connection, key_id: KeyId) -> Outcome {
-        let failed = |failure| Outcome::RemoveFailed { key_id, failure };
-        let access = match self.access(connection).await {
-            Ok(access) => access,
-            Err(failure) => return failed(failure),
-        };
-        match self.0.issuer.remove(&access, &key_id).await {
-            Ok(Removal::Removed) => Outcome::Removed { key_id },
-            Ok(Removal::NotFound) => Outcome::RemoveNotFound { key_id },
-            Err(error) => failed(Failure::from(&error)),
-        }
-    }
-
-    async fn access<'a>(&self, connection: &'a Connection) -> Result<Access<'a>, Failure> {
-        let (secret, previous) = self.open_held(connection).await?;
-        let generation = connection
-            .secrets()
-            .map_or(0, |held| held.current.generation);
-        Ok(Access::new(connection, generation, secret).with_previous(previous))
-    }
-
-    async fn open_candidate<'a>(
-        &self,
-        connection: &'a Connection,
-        candidate: &Candidate,
-    ) -> Result<Access<'a>, Failure> {
-        let generation = candidate.marker.generation();
-        let context = connection.seal_context(generation);
-        let secret = self.0.sealer.open(&candidate.sealed, &context).await;
-        Ok(Access::new(
-            connection,
-            generation,
-            secret.map_err(|error| Failure::from(&error))?,
-        ))
-    }
-
-    /// Opens the current secret, and the previous one if it can be.
-    async fn open_held(
-        &self,
-        connection: &Connection,
-    ) -> Result<(Secret, Option<Secret>), Failure> {
-        let Some(secrets) = connection.secrets() else {
-            return Err(Failure::without_secret());
-        };
-        let current = self.open(connection, &secrets.current).await;
-        let previous = match &secrets.previous {
-            Some(held) => self.open(connection, held).await.ok(),
-            None => None,
-        };
-        Ok((current.map_err(|error| Failure::from(&error))?, previous))
-    }
-
-    async fn open(&self, connection: &Connection, held: &Held) -> Result<Secret, SealError> {
-        let context = connection.seal_context(held.generation);
-        self.0.sealer.open(&held.sealed, &context).await
     }
 }
 
@@ -449,8 +263,4 @@ pub(crate) fn wake_at(
     policy: &Policy,
 ) -> Option<DateTime<Utc>> {
     decide(connection, now, policy).wake_at(now)
-}
-
-fn in_progress(connection: &Connection) -> Option<RotationId> {
-    connection.rotation.as_ref()?.in_progress()
 }

@@ -1,4 +1,6 @@
-use chrono::{DateTime, Utc};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
     Completed, Connection, ConnectionId, ConnectionName, Debt, Phase, RotationId, Run, Trouble,
     TroubleKind,
@@ -6,7 +8,7 @@ use keywheel_connection::{
 use keywheel_core::KeyId;
 use serde::Serialize;
 
-use crate::{Policy, Step, Waiting, decide, next_due, replace_by};
+use crate::{Policy, Step, Waiting, decide, next_due};
 
 /// How a connection is, for people and programs: no secrets, only key ids.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -48,6 +50,12 @@ pub struct Status {
     pub wake_at: Option<DateTime<Utc>>,
     /// When the next rotation is due.
     pub next_due: Option<DateTime<Utc>>,
+    /// Sinks that do not have the current secret yet.
+    pub drift: Vec<String>,
+    /// Whether somebody holds the rotation.
+    pub paused: bool,
+    /// Whether the connection is to be deleted.
+    pub leaving: bool,
 }
 
 /// How a connection is, in one word.
@@ -82,7 +90,7 @@ impl Status {
         let mut status = Self {
             connection: connection.id,
             name: connection.name.clone(),
-            health: health(connection, now, policy),
+            health: health(connection, now),
             generation: current.map_or(0, |held| held.generation),
             key_id: current.and_then(|held| held.key_id),
             end: current.and_then(|held| held.end),
@@ -98,6 +106,9 @@ impl Status {
             waiting,
             wake_at,
             next_due: None,
+            drift: Vec::new(),
+            paused: false,
+            leaving: false,
         };
         if let Some(rotation) = rotation {
             let intent = usize::from(matches!(rotation.phase, Phase::Intent { .. }));
@@ -109,7 +120,12 @@ impl Status {
             status.requested = rotation.request.map(|request| request.id);
             status.last = rotation.last;
             status.trouble.clone_from(&rotation.trouble);
-            status.next_due = next_due(rotation, now, policy).filter(|_| rotation.enabled);
+            status.drift = rotation.deliveries.iter().map(|d| d.sink.clone()).collect();
+            status.paused = rotation.pause.is_some();
+            status.leaving = rotation.farewell.is_some();
+            status.next_due = current
+                .and_then(|current| next_due(rotation, current, now))
+                .map(|(at, _)| at);
         }
         status.live_key_ids = status.live();
         status
@@ -139,19 +155,29 @@ impl Status {
     }
 }
 
-fn health(connection: &Connection, now: DateTime<Utc>, policy: &Policy) -> Health {
-    let trouble = connection
-        .rotation
-        .as_ref()
-        .and_then(|rotation| rotation.trouble.as_ref());
-    let ends = connection
-        .secrets()
-        .and_then(|secrets| replace_by(&secrets.current, policy));
+fn health(connection: &Connection, now: DateTime<Utc>) -> Health {
+    let rotation = connection.rotation.as_ref();
+    let trouble = rotation.and_then(|rotation| rotation.trouble.as_ref());
     match trouble.map(|trouble| trouble.kind) {
         Some(TroubleKind::LockedOut) => Health::LockedOut,
         Some(TroubleKind::StoreBehind) => Health::StoreBehind,
         Some(kind) if kind.needs_a_person() => Health::Halted,
-        _ if ends.is_some_and(|ends| ends <= now) => Health::Expiring,
+        _ if is_expiring(connection, now) => Health::Expiring,
         _ => Health::Active,
     }
+}
+
+/// A secret is expiring when the plan's margin before its end has begun and it is still in use.
+fn is_expiring(connection: &Connection, now: DateTime<Utc>) -> bool {
+    let Some(current) = connection.secrets().map(|secrets| &secrets.current) else {
+        return false;
+    };
+    let Some(end) = current.end else { return false };
+    let margin = match &connection.rotation {
+        Some(rotation) => rotation.settings.plan.expiry_margin(),
+        None => Duration::from_hours(7 * 24),
+    };
+    let margin = TimeDelta::from_std(margin).unwrap_or_default();
+    // A secret that never lives longer than the margin is not in trouble for that.
+    now >= end - margin.min((end - current.since) / 3)
 }

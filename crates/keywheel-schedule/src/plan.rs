@@ -100,6 +100,14 @@ impl Lifetime {
     }
 }
 
+impl From<Schedule> for Plan {
+    /// Returns the plan that follows a schedule, with the default spacing and margin.
+    fn from(schedule: Schedule) -> Self {
+        let plan = Self::builder(schedule).build();
+        plan.expect("the defaults fit every interval")
+    }
+}
+
 impl Plan {
     /// Returns a builder of plans that follow this schedule, whose zone is that of windows and freezes.
     pub fn builder(schedule: Schedule) -> PlanBuilder {

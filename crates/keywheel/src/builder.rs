@@ -1,12 +1,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use keywheel_connection::{ConnectionId, ConnectionStore, EventSink, Sealer};
+use keywheel_connection::{ConnectionId, ConnectionStore, EventSink, Sealer, SecretSink};
 use keywheel_core::{
     BuildError, Clock, CredentialError, Entropy, HttpSend, ReqwestSend, SystemClock, SystemEntropy,
 };
 use keywheel_entra::{ConnectionCredential, EntraIssuer};
-use keywheel_rotation::{Connections, Policy, Rotator, RotatorParts};
+use keywheel_rotation::{Connections, Policy, Rotator, RotatorParts, Sinks};
 
 /// The default parts, wired together. Clones share them.
 #[derive(Clone)]
@@ -40,6 +40,7 @@ impl Keywheel {
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(SystemEntropy::new()),
             events: None,
+            sinks: Sinks::default(),
             policy: Policy::default(),
         }
     }
@@ -99,6 +100,7 @@ pub struct KeywheelBuilder {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     events: Option<Arc<dyn EventSink>>,
+    sinks: Sinks,
     policy: Policy,
 }
 
@@ -128,6 +130,20 @@ impl KeywheelBuilder {
     #[must_use]
     pub fn events(mut self, events: impl EventSink + 'static) -> Self {
         self.events = Some(Arc::new(events));
+        self
+    }
+
+    /// Adds a sink that must have each new secret before it is used.
+    #[must_use]
+    pub fn sink_before(mut self, sink: impl SecretSink + 'static) -> Self {
+        self.sinks.before.push(Arc::new(sink));
+        self
+    }
+
+    /// Adds a sink that gets each new secret afterwards.
+    #[must_use]
+    pub fn sink_after(mut self, sink: impl SecretSink + 'static) -> Self {
+        self.sinks.after.push(Arc::new(sink));
         self
     }
 
@@ -168,6 +184,7 @@ impl KeywheelBuilder {
             clock: Arc::clone(&parts.clock),
             entropy: Arc::clone(&parts.entropy),
             events: self.events,
+            sinks: self.sinks,
         };
         Ok(Keywheel {
             parts,

@@ -46,9 +46,9 @@ pub fn rotating(n: u64, name: &str) -> (Connection, Vec<Entry>) {
         Cause::Schedule,
         at(2),
     ));
-    rotation.phase = Phase::Proving(Candidate::new(
-        key_id(n + 3),
+    rotation.phase = Phase::Proving(Candidate::minted(
         marker,
+        key_id(n + 3),
         sealed(n + 3),
         Some(at(9_000)),
         at(3),

@@ -2,29 +2,35 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_core::KeyId;
-use keywheel_schedule::Schedule;
+use keywheel_schedule::Plan;
 use serde::{Deserialize, Serialize};
 
-use crate::{Marker, RotationId, Sealed};
+use crate::{Marker, Origin, RotationId, Sealed};
 
 /// The rotation of a connection's client secret: what is wanted, and how far it got.
 ///
 /// The upper fields are written on behalf of people, the lower ones by the engine alone, so that neither
-/// ever overwrites the other's.
+/// ever overwrites the other's. What people ask for and the engine has taken up, the engine clears.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Rotation {
     /// When and how to rotate.
     pub settings: RotationSettings,
-    /// Whether the schedule is followed. A rotation that has begun is finished either way.
+    /// Whether the plan is followed. A rotation that has begun is finished either way.
     pub enabled: bool,
-    /// Set while nothing new may begin.
+    /// Set while nothing new may begin, and nothing that was replaced is revoked.
     pub pause: Option<Pause>,
     /// A rotation that was asked for and has not begun.
     pub request: Option<RotationRequest>,
+    /// A secret that was given, to become the current one once it is proven.
+    pub offer: Option<Offer>,
+    /// Whether the rotation that runs is to be given up, unless its secret is in use already.
+    pub abort: bool,
+    /// Since when the connection is to be deleted, with all the secrets that we minted.
+    pub farewell: Option<DateTime<Utc>>,
 
-    /// The due dates up to here are done with.
-    pub covered_until: DateTime<Utc>,
+    /// When the last rotation began, or the connection was enrolled: due dates up to here are done with.
+    pub since: DateTime<Utc>,
     /// The rotation that has begun and is not confirmed.
     pub run: Option<Run>,
     /// How far the mint of a new secret got.
@@ -33,6 +39,8 @@ pub struct Rotation {
     pub debts: Vec<Debt>,
     /// Markers of calls whose secret nobody holds, if there is one.
     pub dead_markers: Vec<DeadMarker>,
+    /// Sinks that do not have the current secret yet: drift.
+    pub deliveries: Vec<Delivery>,
     /// What went wrong last, until a step succeeds.
     pub trouble: Option<Trouble>,
     /// The longest lifetime that the tenant's policy is known to allow.
@@ -42,19 +50,23 @@ pub struct Rotation {
 }
 
 impl Rotation {
-    /// Returns an enabled rotation that has not begun. Due dates up to `covered_until` are not its.
+    /// Returns an enabled rotation that has not begun. Due dates up to `since` are not its.
     #[must_use]
-    pub fn new(settings: RotationSettings, covered_until: DateTime<Utc>) -> Self {
+    pub fn new(settings: RotationSettings, since: DateTime<Utc>) -> Self {
         Self {
             settings,
             enabled: true,
             pause: None,
             request: None,
-            covered_until,
+            offer: None,
+            abort: false,
+            farewell: None,
+            since,
             run: None,
             phase: Phase::Idle,
             debts: Vec::new(),
             dead_markers: Vec::new(),
+            deliveries: Vec::new(),
             trouble: None,
             lifetime_cap: None,
             last: None,
@@ -82,8 +94,8 @@ impl Rotation {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RotationSettings {
-    /// When.
-    pub schedule: Schedule,
+    /// When: a schedule, and the jitter, windows and freezes that move its runs.
+    pub plan: Plan,
     /// How old and new live beside each other.
     pub mode: Mode,
     /// How many tokens in a row must be obtained with a new secret before it is used. Default: 3.
@@ -100,11 +112,11 @@ pub struct RotationSettings {
 }
 
 impl RotationSettings {
-    /// Returns the defaults for `schedule`.
+    /// Returns the defaults for a plan, or for a schedule that nothing moves.
     #[must_use]
-    pub fn new(schedule: Schedule) -> Self {
+    pub fn new(plan: impl Into<Plan>) -> Self {
         Self {
-            schedule,
+            plan: plan.into(),
             mode: Mode::Overlap,
             proofs: 3,
             proof_span: Seconds(10),
@@ -161,6 +173,17 @@ pub struct Pause {
     pub reason: String,
 }
 
+impl Pause {
+    /// Returns a pause since `since`.
+    #[must_use]
+    pub fn new(since: DateTime<Utc>, reason: impl Into<String>) -> Self {
+        Self {
+            since,
+            reason: reason.into(),
+        }
+    }
+}
+
 /// Somebody asked for a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -194,8 +217,83 @@ pub enum Cause {
     Initial,
     /// Somebody asked.
     Manual,
+    /// Somebody asked for the secret before, inside its grace.
+    RollBack,
     /// The schedule.
     Schedule,
+    /// Somebody gave a secret by hand.
+    Supplied,
+}
+
+/// A secret that was given: by a person, or taken back from the grace of the one before.
+///
+/// It is proven like one that was minted before it is used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Offer {
+    /// The rotation that it will be.
+    pub rotation: RotationId,
+    /// Why: [`Cause::RollBack`] or [`Cause::Supplied`].
+    pub cause: Cause,
+    /// Its key id.
+    pub key_id: KeyId,
+    /// The generation that it will be.
+    pub generation: u64,
+    /// The secret, sealed for that generation.
+    pub sealed: Sealed,
+    /// Where it came from.
+    pub origin: Origin,
+    /// When it ends, if known.
+    pub end: Option<DateTime<Utc>>,
+}
+
+impl Offer {
+    /// Returns a secret to become generation `generation`.
+    #[must_use]
+    pub fn new(
+        (rotation, cause): (RotationId, Cause),
+        (key_id, origin): (KeyId, Origin),
+        generation: u64,
+        sealed: Sealed,
+        end: Option<DateTime<Utc>>,
+    ) -> Self {
+        Self {
+            rotation,
+            cause,
+            key_id,
+            generation,
+            sealed,
+            origin,
+            end,
+        }
+    }
+}
+
+/// A sink that does not have the current secret yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// The name of the sink.
+    pub sink: String,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// How many attempts failed.
+    pub attempts: u32,
+    /// When to try next.
+    pub next_at: DateTime<Utc>,
+}
+
+impl Delivery {
+    /// Returns a delivery to be made at once.
+    #[must_use]
+    pub fn new(sink: impl Into<String>, now: DateTime<Utc>) -> Self {
+        Self {
+            sink: sink.into(),
+            since: now,
+            attempts: 0,
+            next_at: now,
+        }
+    }
 }
 
 /// A rotation from its first intent to its confirmation.
@@ -251,14 +349,16 @@ pub enum Phase {
 pub struct Candidate {
     /// Its key id.
     pub key_id: KeyId,
-    /// The marker it was minted under.
-    pub marker: Marker,
+    /// The generation that it will be.
+    pub generation: u64,
+    /// Where it came from.
+    pub origin: Origin,
     /// The secret.
     pub sealed: Sealed,
     /// When Entra stops accepting it: what Graph answered, not what was asked for.
     pub end: Option<DateTime<Utc>>,
-    /// When it was minted.
-    pub minted_at: DateTime<Utc>,
+    /// Since when it is a candidate.
+    pub since: DateTime<Utc>,
     /// How many tokens in a row were obtained with it.
     pub proofs: u8,
     /// Whether Graph answered a read with such a token.
@@ -267,6 +367,8 @@ pub struct Candidate {
     pub refusals: u32,
     /// Since when Entra refuses it.
     pub refused_since: Option<DateTime<Utc>>,
+    /// The sinks that have it already.
+    pub published: Vec<String>,
     /// When to try it next.
     pub next_at: DateTime<Utc>,
 }
@@ -274,24 +376,45 @@ pub struct Candidate {
 impl Candidate {
     /// Returns a secret that was just minted.
     #[must_use]
-    pub fn new(
-        key_id: KeyId,
+    pub fn minted(
         marker: Marker,
+        key_id: KeyId,
         sealed: Sealed,
         end: Option<DateTime<Utc>>,
-        minted_at: DateTime<Utc>,
+        now: DateTime<Utc>,
     ) -> Self {
         Self {
             key_id,
-            marker,
+            generation: marker.generation(),
+            origin: Origin::Minted(marker),
             sealed,
             end,
-            minted_at,
+            since: now,
             proofs: 0,
             read: false,
             refusals: 0,
             refused_since: None,
-            next_at: minted_at,
+            published: Vec::new(),
+            next_at: now,
+        }
+    }
+
+    /// Returns a secret that was given.
+    #[must_use]
+    pub fn offered(offer: &Offer, now: DateTime<Utc>) -> Self {
+        Self {
+            key_id: offer.key_id,
+            generation: offer.generation,
+            origin: offer.origin,
+            sealed: offer.sealed.clone(),
+            end: offer.end,
+            since: now,
+            proofs: 0,
+            read: false,
+            refusals: 0,
+            refused_since: None,
+            published: Vec::new(),
+            next_at: now,
         }
     }
 }
@@ -345,6 +468,10 @@ impl Debt {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum DebtReason {
+    /// Its rotation was given up.
+    Aborted,
+    /// Its connection is to be deleted.
+    Deleted,
     /// It carries a dead marker: we minted it and nobody holds it.
     Orphan,
     /// It was minted and never accepted.

@@ -2,7 +2,7 @@ use chrono::{DateTime, Utc};
 use keywheel_core::KeyId;
 use serde::{Deserialize, Serialize};
 
-use crate::{Candidate, Marker, Sealed};
+use crate::{Candidate, ConnectionId, Marker, Sealed};
 
 /// What a connection authenticates with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,6 +11,14 @@ use crate::{Candidate, Marker, Sealed};
 pub enum Credential {
     /// A client secret, and during grace the one before it.
     ClientSecret(Secrets),
+    /// The client secrets of another application, which this one authenticates nothing with: they are
+    /// minted and removed through the connection `via`.
+    Managed {
+        /// The connection whose application may write to this one.
+        via: ConnectionId,
+        /// The secrets.
+        secrets: Secrets,
+    },
 }
 
 impl Credential {
@@ -19,6 +27,31 @@ impl Credential {
     pub fn method(&self) -> &'static str {
         match self {
             Self::ClientSecret(_) => "client-secret",
+            Self::Managed { .. } => "managed",
+        }
+    }
+
+    /// Returns the client secrets, or `None` for another kind of credential.
+    #[must_use]
+    pub fn secrets(&self) -> Option<&Secrets> {
+        match self {
+            Self::ClientSecret(secrets) | Self::Managed { secrets, .. } => Some(secrets),
+        }
+    }
+
+    /// Returns the client secrets, to be changed.
+    pub fn secrets_mut(&mut self) -> Option<&mut Secrets> {
+        match self {
+            Self::ClientSecret(secrets) | Self::Managed { secrets, .. } => Some(secrets),
+        }
+    }
+
+    /// Returns the connection that this one authenticates through, if it is not itself.
+    #[must_use]
+    pub fn via(&self) -> Option<ConnectionId> {
+        match self {
+            Self::ClientSecret(_) => None,
+            Self::Managed { via, .. } => Some(*via),
         }
     }
 }
@@ -59,6 +92,8 @@ pub struct Held {
     pub end: Option<DateTime<Utc>>,
     /// Since when it is the current one.
     pub since: DateTime<Utc>,
+    /// The last warning of its end that was given: how many days before.
+    pub reminded: Option<u16>,
     /// Where it came from.
     pub origin: Origin,
 }
@@ -73,7 +108,18 @@ impl Held {
             key_id,
             end: None,
             since,
+            reminded: None,
             origin: Origin::Given,
+        }
+    }
+
+    /// Returns what stands for the secret of an application that was just taken on: none yet. `sealed` is
+    /// an empty text.
+    #[must_use]
+    pub fn none_yet(sealed: Sealed, since: DateTime<Utc>) -> Self {
+        Self {
+            origin: Origin::NoneYet,
+            ..Self::given(sealed, None, since)
         }
     }
 
@@ -81,12 +127,13 @@ impl Held {
     #[must_use]
     pub fn promoted(candidate: &Candidate, since: DateTime<Utc>) -> Self {
         Self {
-            generation: candidate.marker.generation(),
+            generation: candidate.generation,
             sealed: candidate.sealed.clone(),
             key_id: Some(candidate.key_id),
             end: candidate.end,
             since,
-            origin: Origin::Minted(candidate.marker),
+            reminded: None,
+            origin: candidate.origin,
         }
     }
 }
@@ -100,4 +147,6 @@ pub enum Origin {
     Given,
     /// We minted it, under this marker.
     Minted(Marker),
+    /// There is none yet: the first one is about to be minted.
+    NoneYet,
 }

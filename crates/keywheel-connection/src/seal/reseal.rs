@@ -7,8 +7,8 @@ use thiserror::Error;
 
 use super::{SealContext, SealError, SealErrorKind, Sealed, Sealer};
 use crate::{
-    Actor, Connection, ConnectionStore, Credential, EventKind, Page, Phase, Save, StoreError,
-    StoreErrorKind, Versioned,
+    Actor, Connection, ConnectionStore, EventKind, Page, Phase, Save, StoreError, StoreErrorKind,
+    Versioned,
 };
 
 /// Seals anew what former keys sealed, so that those keys can be dropped.
@@ -184,19 +184,16 @@ impl fmt::Debug for Resealer {
 /// Returns everything sealed in a connection, with the generation it was sealed for.
 fn sealed_values(connection: &mut Connection) -> Vec<(u64, &mut Sealed)> {
     let mut values = Vec::new();
-    match &mut connection.credential {
-        Credential::ClientSecret(secrets) => {
-            let held = std::iter::once(&mut secrets.current).chain(&mut secrets.previous);
-            values.extend(held.map(|held| (held.generation, &mut held.sealed)));
-        }
+    if let Some(secrets) = connection.credential.secrets_mut() {
+        let held = std::iter::once(&mut secrets.current).chain(&mut secrets.previous);
+        values.extend(held.map(|held| (held.generation, &mut held.sealed)));
     }
     if let Some(rotation) = &mut connection.rotation {
-        match &mut rotation.phase {
-            Phase::Proving(candidate) => {
-                values.push((candidate.marker.generation(), &mut candidate.sealed));
-            }
-            Phase::Idle | Phase::Intent { .. } => {}
+        if let Phase::Proving(candidate) = &mut rotation.phase {
+            values.push((candidate.generation, &mut candidate.sealed));
         }
+        let offer = rotation.offer.as_mut();
+        values.extend(offer.map(|offer| (offer.generation, &mut offer.sealed)));
     }
     values
 }

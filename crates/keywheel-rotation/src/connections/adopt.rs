@@ -1,4 +1,7 @@
-use super::{ClientSecret, CreateError, Inspection, KeyId, Listed};
+use keywheel_connection::{Inspection, Listed};
+use keywheel_core::{ClientSecret, KeyId};
+
+use super::ConnectionError;
 
 /// Finds the secret that the user gave among those of the application.
 ///
@@ -9,7 +12,7 @@ pub(super) fn adopt<'a>(
     read: &'a Inspection,
     key_id: Option<KeyId>,
     secret: &ClientSecret,
-) -> Result<&'a Listed, CreateError> {
+) -> Result<&'a Listed, ConnectionError> {
     let adopted = match key_id {
         Some(key_id) => given(read, key_id, secret)?,
         None => by_hint(read, secret)?,
@@ -22,15 +25,15 @@ fn given<'a>(
     read: &'a Inspection,
     key_id: KeyId,
     secret: &ClientSecret,
-) -> Result<&'a Listed, CreateError> {
+) -> Result<&'a Listed, ConnectionError> {
     let Some(listed) = read.secret(&key_id) else {
-        return Err(CreateError::invalid(format!(
+        return Err(ConnectionError::invalid(format!(
             "key id: the application has no secret {key_id}; it has {}",
             table(&read.secrets)
         )));
     };
     if listed.hint.is_some() && !fits(listed, secret) {
-        return Err(CreateError::invalid(format!(
+        return Err(ConnectionError::invalid(format!(
             "key id: {key_id} is not the id of the given secret, which begins otherwise; leave the key id \
              out to have it found, or choose from {}",
             table(&read.secrets)
@@ -39,7 +42,7 @@ fn given<'a>(
     Ok(listed)
 }
 
-fn by_hint<'a>(read: &'a Inspection, secret: &ClientSecret) -> Result<&'a Listed, CreateError> {
+fn by_hint<'a>(read: &'a Inspection, secret: &ClientSecret) -> Result<&'a Listed, ConnectionError> {
     let fitting: Vec<_> = read
         .secrets
         .iter()
@@ -47,12 +50,12 @@ fn by_hint<'a>(read: &'a Inspection, secret: &ClientSecret) -> Result<&'a Listed
         .collect();
     match fitting.as_slice() {
         [listed] => Ok(listed),
-        [] => Err(CreateError::invalid(format!(
+        [] => Err(ConnectionError::invalid(format!(
             "key id: none of the application's secrets begins like the given one, so its key id can't be \
              found; give it. The application has {}",
             table(&read.secrets)
         ))),
-        _ => Err(CreateError::invalid(format!(
+        _ => Err(ConnectionError::invalid(format!(
             "key id: several of the application's secrets begin like the given one; give its key id. \
              The application has {}",
             table(&read.secrets)
@@ -66,10 +69,10 @@ fn fits(listed: &Listed, secret: &ClientSecret) -> bool {
 }
 
 /// A new secret is added before the old one goes, so there must be room for it.
-fn has_room(read: &Inspection) -> Result<(), CreateError> {
+fn has_room(read: &Inspection) -> Result<(), ConnectionError> {
     match read.secret_limit {
         Some(limit) if read.secrets.len() >= usize::from(limit) => {
-            Err(CreateError::invalid(format!(
+            Err(ConnectionError::invalid(format!(
                 "the application may hold {limit} secrets, because its audience includes personal \
                  accounts, and holds {}; remove one, so that there is room for a new one",
                 table(&read.secrets)

@@ -68,8 +68,8 @@ impl Rotator {
     }
 
     fn waiting(&self, connection: &Connection) -> (Option<DateTime<Utc>>, Waiting) {
-        let now = self.0.clock.now();
-        match decide(connection, now, &self.0.policy) {
+        let now = self.now();
+        match decide(connection, now, self.policy()) {
             Step::Wait { until, why } => (until, why),
             step => (step.wake_at(now), Waiting::Due),
         }
@@ -78,14 +78,14 @@ impl Rotator {
     async fn release(&self, work: &mut Work) {
         if !work.released {
             // A lease that can't be given back ends by itself.
-            drop(self.0.store.release(&work.lease).await);
+            drop(self.parts().store.release(&work.lease).await);
             work.released = true;
         }
     }
 
     /// Sleeps until the wall clock shows `at`. It may step, so it is looked at every minute.
     async fn sleep_until(&self, at: DateTime<Utc>) {
-        while let Ok(wait) = (at - self.0.clock.now()).to_std()
+        while let Ok(wait) = (at - self.now()).to_std()
             && !wait.is_zero()
         {
             sleep(wait.clamp(Duration::from_millis(1), Duration::from_secs(60))).await;

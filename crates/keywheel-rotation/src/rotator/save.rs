@@ -28,10 +28,11 @@ impl Rotator {
         fold: Fold,
     ) -> Result<(), RotateError> {
         loop {
-            let change = self.change(&work.connection, outcome, fold);
+            // Boxed: a record is a kilobyte and more, and futures of many rotations are held at once.
+            let change = Box::new(self.change(&work.connection, outcome, fold));
             let error = match self.write(work, &change).await {
                 Ok(version) => {
-                    self.committed(work, change, version);
+                    self.committed(work, *change, version);
                     return Ok(());
                 }
                 Err(error) => error,
@@ -42,7 +43,7 @@ impl Rotator {
             };
             // A save that was reported lost may have been made after all.
             if newest.connection.journal == change.connection.journal {
-                self.committed(work, change, newest.version);
+                self.committed(work, *change, newest.version);
                 return Ok(());
             }
             if error.kind() == StoreErrorKind::LeaseLost {
@@ -60,7 +61,7 @@ impl Rotator {
             let save = Save::new(&change.connection, work.version, &change.entries)
                 .wake_at(change.wake_at)
                 .under(&work.lease, change.lease);
-            match self.0.store.save(save).await {
+            match self.parts().store.save(save).await {
                 Err(error) if error.kind() == StoreErrorKind::Unavailable && failures < 5 => {
                     sleep(Duration::from_millis(100 << failures)).await;
                     failures += 1;
@@ -70,8 +71,27 @@ impl Rotator {
         }
     }
 
+    /// Deletes the connection, with its last journal entry.
+    pub(super) async fn save_deleting(
+        &self,
+        work: &mut Work,
+        connection: Connection,
+        entry: Entry,
+    ) -> Result<(), RotateError> {
+        let entries = [entry];
+        let save = Save::new(&connection, work.version, &entries)
+            .under(&work.lease, LeaseChange::Release)
+            .deleting();
+        self.parts().store.save(save).await?;
+        work.released = true;
+        if let Some(events) = &self.parts().events {
+            events.committed(&entries);
+        }
+        Ok(())
+    }
+
     async fn newest(&self, work: &Work) -> Result<Versioned, RotateError> {
-        let stored = self.0.store.load(work.connection.id).await?;
+        let stored = self.parts().store.load(work.connection.id).await?;
         Ok(stored.ok_or_else(StoreError::not_found)?)
     }
 
@@ -86,13 +106,13 @@ impl Rotator {
                 "rotation.step.done"
             );
         }
-        if let Some(events) = &self.0.events {
+        if let Some(events) = &self.parts().events {
             events.committed(&change.entries);
         }
     }
 
     fn change(&self, before: &Connection, outcome: Option<&Outcome>, fold: Fold) -> Change {
-        let (now, policy) = (self.0.clock.now(), &self.0.policy);
+        let (now, policy) = (self.now(), self.policy());
         let mut connection = before.clone();
         let mut entries = Vec::new();
         if let Some(outcome) = outcome {
@@ -124,7 +144,7 @@ impl Rotator {
 
     /// Keeps the lease over waits that are short beside it.
     fn lease_until(&self, now: DateTime<Utc>, wake_at: Option<DateTime<Utc>>) -> LeaseChange {
-        let span = self.0.policy.lease;
+        let span = self.policy().lease;
         let soon = wake_at.is_some_and(|at| (at - now).to_std().unwrap_or_default() <= span / 2);
         if soon {
             LeaseChange::Extend(span)
@@ -139,7 +159,7 @@ impl Rotator {
         work: &mut Work,
         until: Option<DateTime<Utc>>,
     ) -> Result<(), RotateError> {
-        let now = self.0.clock.now();
+        let now = self.now();
         if work.released || matches!(self.lease_until(now, until), LeaseChange::Extend(_)) {
             return Ok(());
         }
@@ -163,15 +183,22 @@ struct Change {
     lease: LeaseChange,
 }
 
-fn record_only(step: &Step) -> Option<Outcome> {
+pub(crate) fn record_only(step: &Step) -> Option<Outcome> {
     match step {
         Step::Abandon => Some(Outcome::Abandoned),
+        Step::Abort => Some(Outcome::Aborted),
+        Step::Adopt => Some(Outcome::Adopted),
+        Step::TakeLeave => Some(Outcome::TookLeave),
         Step::Quarantine => Some(Outcome::Quarantined),
         Step::Promote => Some(Outcome::Promoted),
         Step::Finish => Some(Outcome::Finished),
-        Step::Mint { .. }
-        | Step::Prove
+        Step::Remind { days } => Some(Outcome::Reminded { days: *days }),
+        Step::Deliver { .. }
+        | Step::Delete
         | Step::Inspect
+        | Step::Mint { .. }
+        | Step::Prove
+        | Step::Publish { .. }
         | Step::Retire { .. }
         | Step::Wait { .. } => None,
     }

@@ -151,7 +151,7 @@ fn resealer(store: &Arc<MemoryStore>, sealer: impl Sealer + 'static) -> Resealer
 /// Stores a connection with three values sealed by `sealer`, due at once.
 async fn stored(store: &MemoryStore, sealer: &KeyRing, n: u64) -> Connection {
     let (mut connection, entries) = sample::rotating(n, &format!("c{n}"));
-    let Credential::ClientSecret(secrets) = &mut connection.credential;
+    let secrets = connection.credential.secrets_mut().unwrap();
     secrets.previous = Some(Held {
         generation: 7,
         ..secrets.current.clone()

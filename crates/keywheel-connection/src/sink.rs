@@ -1,0 +1,104 @@
+use std::error::Error;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use keywheel_core::{KeyId, Secret};
+use thiserror::Error;
+
+use crate::Connection;
+
+/// Takes new secrets to somebody else who uses them: a vault, a file, a deployment.
+///
+/// # Contract
+///
+/// * **Repeatable.** The same secret may be published again, after a crash or an answer that was lost.
+/// * **In order.** Of one connection, an older secret never comes after a newer one.
+/// * On `Err` the sink holds either the secret that it held or the new one. Both are valid then: a
+///   rotation that has not promoted keeps its candidate, and the replaced one stays for its grace.
+/// * The secret never reaches a log, an error or `Debug`.
+#[async_trait]
+pub trait SecretSink: Debug + Send + Sync {
+    /// Returns the name of the sink, by which the record knows what it has. Keep it.
+    fn name(&self) -> &str;
+
+    /// Puts `new` in the place of what the sink held before.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the sink may not have it. It is tried again.
+    async fn publish(&self, new: &NewSecret<'_>) -> Result<(), SinkError>;
+}
+
+#[async_trait]
+impl<T: SecretSink + ?Sized> SecretSink for Arc<T> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    async fn publish(&self, new: &NewSecret<'_>) -> Result<(), SinkError> {
+        (**self).publish(new).await
+    }
+}
+
+/// A secret for a sink.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NewSecret<'a> {
+    /// The connection: its name, tenant and client id.
+    pub connection: &'a Connection,
+    /// The generation of the secret.
+    pub generation: u64,
+    /// Its key id.
+    pub key_id: Option<KeyId>,
+    /// When it ends, if known.
+    pub end: Option<DateTime<Utc>>,
+    /// The secret.
+    pub secret: Secret,
+}
+
+impl<'a> NewSecret<'a> {
+    /// Returns a secret for a sink.
+    #[must_use]
+    pub fn new(
+        connection: &'a Connection,
+        generation: u64,
+        (key_id, end): (Option<KeyId>, Option<DateTime<Utc>>),
+        secret: Secret,
+    ) -> Self {
+        Self {
+            connection,
+            generation,
+            key_id,
+            end,
+            secret,
+        }
+    }
+}
+
+/// A sink may not have the secret.
+#[derive(Debug, Error)]
+#[error("{message}")]
+pub struct SinkError {
+    message: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl SinkError {
+    /// Returns an error that says `message`: one line that ends in what to do next, without the secret.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// Keeps what caused the error.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}

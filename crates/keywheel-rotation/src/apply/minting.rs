@@ -1,0 +1,101 @@
+use chrono::{DateTime, Utc};
+use keywheel_connection::{
+    Candidate, Cause, DeadMarker, Debt, DebtReason, EventKind, Marker, Phase, Rotation, RotationId,
+    Run, Sealed, Secrets,
+};
+use keywheel_core::KeyId;
+
+use super::Change;
+use crate::failure::Failure;
+
+impl Change<'_> {
+    pub(super) fn intended(
+        &mut self,
+        rotation: &mut Rotation,
+        id: RotationId,
+        cause: Cause,
+        marker: Marker,
+    ) {
+        let run = *rotation
+            .run
+            .get_or_insert_with(|| Run::new(id, cause, self.now));
+        // A rotation for any reason stands for every due date before it.
+        rotation.since = self.now;
+        if rotation.request.is_some_and(|request| request.id == run.id) {
+            rotation.request = None;
+        }
+        rotation.phase = Phase::Intent {
+            marker,
+            since: self.now,
+        };
+        self.events.push(EventKind::Intent {
+            rotation: run.id,
+            cause: run.cause,
+            generation: marker.generation(),
+            marker,
+        });
+    }
+
+    /// Who stored the intent may have called `addPassword`.
+    pub(super) fn abandoned(&mut self, rotation: &mut Rotation) {
+        let Phase::Intent { marker, since } = rotation.phase else {
+            return;
+        };
+        rotation.phase = Phase::Idle;
+        rotation
+            .dead_markers
+            .push(DeadMarker::new(marker, since, self.now));
+        self.events.push(EventKind::Unresolved {
+            marker,
+            settle_until: since + self.policy.settle,
+        });
+    }
+
+    pub(super) fn minted(
+        &mut self,
+        rotation: &mut Rotation,
+        marker: Marker,
+        (key_id, end): (KeyId, Option<DateTime<Utc>>),
+        sealed: &Sealed,
+    ) {
+        let Some(run) = rotation.run else { return };
+        let candidate = Candidate::minted(marker, key_id, sealed.clone(), end, self.now);
+        rotation.phase = Phase::Proving(candidate);
+        rotation.trouble = None;
+        self.events.push(EventKind::Minted {
+            rotation: run.id,
+            generation: marker.generation(),
+            key_id,
+            end,
+        });
+    }
+
+    pub(super) fn minted_in_vain(
+        &mut self,
+        rotation: &mut Rotation,
+        secrets: &Secrets,
+        (marker, key_id): (Marker, KeyId),
+        failure: &Failure,
+    ) {
+        rotation.phase = Phase::Idle;
+        self.orphan(rotation, marker, key_id);
+        self.trouble(rotation, secrets, "mint", failure);
+    }
+
+    pub(super) fn mint_failed(
+        &mut self,
+        rotation: &mut Rotation,
+        secrets: &Secrets,
+        failure: &Failure,
+    ) {
+        rotation.phase = Phase::Idle;
+        let failure = failure.clone().shorten_life(rotation);
+        self.trouble(rotation, secrets, "mint", &failure);
+    }
+
+    pub(super) fn orphan(&mut self, rotation: &mut Rotation, marker: Marker, key_id: KeyId) {
+        let debt = Debt::new(key_id, DebtReason::Orphan, self.now, self.now);
+        rotation.debts.push(debt);
+        self.events.push(EventKind::OrphanFound { key_id, marker });
+    }
+}

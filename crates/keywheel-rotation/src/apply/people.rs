@@ -1,0 +1,75 @@
+use keywheel_connection::{
+    Candidate, DebtReason, EventKind, Origin, Phase, Rotation, Run, Secrets,
+};
+
+use super::{Change, is_idle, is_ours};
+
+/// What people asked for, taken up by the engine.
+impl Change<'_> {
+    /// A secret that was given is proven like one that was minted.
+    pub(super) fn adopted(&mut self, rotation: &mut Rotation) {
+        if !is_idle(&rotation.phase) {
+            return;
+        }
+        let Some(offer) = rotation.offer.take() else {
+            return;
+        };
+        rotation.run = Some(Run::new(offer.rotation, offer.cause, self.now));
+        rotation.since = self.now;
+        rotation.phase = Phase::Proving(Candidate::offered(&offer, self.now));
+        rotation.trouble = None;
+        self.events.push(EventKind::Offered {
+            rotation: offer.rotation,
+            cause: offer.cause,
+            generation: offer.generation,
+            key_id: offer.key_id,
+        });
+    }
+
+    /// A rotation whose secret is in use already is not given up: it can be rolled back.
+    pub(super) fn aborted(&mut self, rotation: &mut Rotation, secrets: &Secrets) {
+        rotation.abort = false;
+        if rotation.run.is_some_and(|run| run.promoted_at.is_some()) {
+            return;
+        }
+        let candidate = rotation.candidate().map(|c| (c.key_id, c.origin));
+        let run = rotation.run.take();
+        rotation.phase = Phase::Idle;
+        rotation.request = None;
+        rotation.trouble = None;
+        if let Some((key_id, Origin::Minted(_))) = candidate
+            && !is_ours(rotation, secrets, key_id)
+        {
+            self.owe(rotation, key_id, DebtReason::Aborted);
+        }
+        if let Some(run) = run {
+            self.events.push(EventKind::Aborted {
+                rotation: run.id,
+                key_id: candidate.map(|(key_id, _)| key_id),
+            });
+        }
+    }
+
+    /// Every secret that we minted becomes a debt, the current one too.
+    pub(super) fn took_leave(&self, rotation: &mut Rotation, secrets: &Secrets) {
+        let candidate = rotation.candidate().map(|c| (Some(c.key_id), c.origin));
+        let previous = secrets.previous.as_ref();
+        let held = [Some(&secrets.current), previous];
+        let held = held.into_iter().flatten().map(|h| (h.key_id, h.origin));
+        rotation.phase = Phase::Idle;
+        rotation.run = None;
+        rotation.request = None;
+        rotation.offer = None;
+        for debt in &mut rotation.debts {
+            debt.next_at = debt.next_at.min(self.now);
+        }
+        for (key_id, origin) in held.chain(candidate) {
+            let owed = |key_id| rotation.debts.iter().any(|debt| debt.key_id == key_id);
+            if let (Some(key_id), Origin::Minted(_)) = (key_id, origin)
+                && !owed(key_id)
+            {
+                self.owe(rotation, key_id, DebtReason::Deleted);
+            }
+        }
+    }
+}

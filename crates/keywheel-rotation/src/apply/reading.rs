@@ -1,0 +1,98 @@
+use chrono::TimeDelta;
+use keywheel_connection::{DeadMarker, DebtReason, Inspection, Rotation, Secrets};
+
+use super::{Change, is_ours};
+use crate::failure::Failure;
+
+impl Change<'_> {
+    pub(super) fn inspected(
+        &mut self,
+        rotation: &mut Rotation,
+        secrets: &mut Secrets,
+        read: &Inspection,
+    ) {
+        self.look_for_markers(rotation, secrets, read);
+        self.look_for_debts(rotation, secrets, read);
+        rotation.trouble = None;
+    }
+
+    fn look_for_markers(&mut self, rotation: &mut Rotation, secrets: &Secrets, read: &Inspection) {
+        let mut kept = Vec::new();
+        for mut dead in std::mem::take(&mut rotation.dead_markers) {
+            let mut listed = read.secrets.iter();
+            let found = listed.find(|secret| secret.marker() == Some(dead.marker));
+            if let Some(key_id) = found.and_then(|secret| secret.key_id) {
+                // The call is made at most once, so there is nothing more to come under this marker.
+                if !is_ours(rotation, secrets, key_id) {
+                    self.orphan(rotation, dead.marker, key_id);
+                }
+            } else if dead.next_at > self.now || self.still_watched(&mut dead) {
+                kept.push(dead);
+            }
+        }
+        rotation.dead_markers = kept;
+    }
+
+    /// Counts a read that did not show the marker, and sets when to look again: soon until it is settled,
+    /// then ever more seldom.
+    fn still_watched(&self, dead: &mut DeadMarker) -> bool {
+        dead.absent_reads = dead.absent_reads.saturating_add(1);
+        let age = self.now - dead.since;
+        let agreed = dead.absent_reads >= self.policy.agreeing_reads;
+        dead.settled |= agreed && age >= self.policy.settle;
+        dead.next_at = if !dead.settled {
+            self.now + self.policy.read_spacing
+        } else if age < TimeDelta::minutes(5) {
+            dead.since + TimeDelta::minutes(5)
+        } else {
+            self.now + age
+        };
+        !dead.settled || age <= self.policy.watch
+    }
+
+    fn look_for_debts(
+        &mut self,
+        rotation: &mut Rotation,
+        secrets: &mut Secrets,
+        read: &Inspection,
+    ) {
+        let mut gone = Vec::new();
+        let mut debts = rotation.debts.iter_mut();
+        while let Some(debt) = debts.find(|debt| debt.unconfirmed && debt.next_at <= self.now) {
+            debt.next_at = self.now + self.policy.read_spacing;
+            if read.secret(&debt.key_id).is_some() {
+                // It is there after all: remove it again.
+                debt.unconfirmed = false;
+                debt.attempts += 1;
+                continue;
+            }
+            debt.absent_reads = debt.absent_reads.saturating_add(1);
+            // A secret that was in use is known everywhere; one that was just minted may not be.
+            let known = matches!(debt.reason, DebtReason::Superseded | DebtReason::Deleted);
+            let old = known || self.now - debt.since >= self.policy.settle;
+            if old && debt.absent_reads >= self.policy.agreeing_reads {
+                gone.push(debt.key_id);
+            }
+        }
+        for key_id in gone {
+            self.gone(rotation, secrets, key_id, true);
+        }
+    }
+
+    pub(super) fn inspect_failed(
+        &mut self,
+        rotation: &mut Rotation,
+        secrets: &Secrets,
+        failure: &Failure,
+    ) {
+        self.trouble(rotation, secrets, "inspect", failure);
+        let Some(at) = rotation.trouble.as_ref().map(|trouble| trouble.retry_at) else {
+            return;
+        };
+        let markers = rotation.dead_markers.iter_mut().map(|m| &mut m.next_at);
+        let debts = rotation.debts.iter_mut().filter(|debt| debt.unconfirmed);
+        for next_at in markers.chain(debts.map(|debt| &mut debt.next_at)) {
+            *next_at = at.max(*next_at);
+        }
+    }
+}

@@ -1,0 +1,293 @@
+use chrono::{DateTime, Utc};
+use keywheel_connection::{
+    Actor, Cause, ConnectionId, EventKind, Pause, Rotation, RotationId, RotationRequest,
+    RotationSettings,
+};
+use keywheel_core::KeyId;
+use keywheel_schedule::Freeze;
+
+use super::adopt::adopt;
+use super::{ConnectionError, Connections, Result, changed, rotation_of};
+
+/// What became of a request for a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Requested {
+    /// The rotation to follow.
+    pub rotation: RotationId,
+    /// Whether it was asked for or running already.
+    pub joined: bool,
+}
+
+/// What a connection is left with when its rotation is disabled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Disabled {
+    /// The current secret.
+    pub key_id: Option<KeyId>,
+    /// When it ends: from then on nobody can authenticate. Events say so before, 60, 30, 14, 7, 3 and 1
+    /// days ahead.
+    pub ends: Option<DateTime<Utc>>,
+}
+
+impl Connections {
+    /// Asks for a rotation now, or joins the one that is asked for or running.
+    ///
+    /// An emergency leaves the replaced secret no grace; one that is in its grace already is revoked at
+    /// once.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the connection does not exist or has no rotation, or the store fails.
+    pub async fn rotate_now(
+        &self,
+        id: ConnectionId,
+        cause: Cause,
+        actor: &Actor,
+    ) -> Result<Requested> {
+        let now = self.now();
+        let fresh = RotationId::from(self.parts.entropy.uuid());
+        let mut joined = None;
+        self.change(id, actor, |rotation| {
+            if cause == Cause::Emergency {
+                end_grace(rotation, now);
+            }
+            joined = rotation.in_progress();
+            let Some(rotation_id) = joined else {
+                rotation.request = Some(RotationRequest::new(fresh, cause, now));
+                return Ok(Some(EventKind::RotationRequested {
+                    rotation: fresh,
+                    cause,
+                }));
+            };
+            Ok(
+                hurry(rotation, cause).then_some(EventKind::RotationRequested {
+                    rotation: rotation_id,
+                    cause,
+                }),
+            )
+        })
+        .await?;
+        Ok(Requested {
+            rotation: joined.unwrap_or(fresh),
+            joined: joined.is_some(),
+        })
+    }
+
+    /// Enables the rotation of a connection: again, or for the first time.
+    ///
+    /// For the first time it does what creating a rotating connection does: the key id of the current
+    /// secret is found or checked, and the first rotation is asked for.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when Graph refuses the read, when the key id does not fit, or the store fails.
+    pub async fn enable(
+        &self,
+        id: ConnectionId,
+        settings: RotationSettings,
+        key_id: Option<KeyId>,
+        actor: &Actor,
+    ) -> Result<()> {
+        let stored = self.load(id).await?.connection;
+        if stored.rotation.is_some() {
+            let enable = |rotation: &mut Rotation| {
+                let same = rotation.enabled && rotation.settings == settings;
+                rotation.settings = settings.clone();
+                rotation.enabled = true;
+                Ok(if same { None } else { changed("enabled") })
+            };
+            return self.change(id, actor, enable).await.map(drop);
+        }
+        let access = self.access(&stored).await?;
+        let read = self.parts.issuer.inspect(&access).await?;
+        let secret = keywheel_core::ClientSecret::new(access.secret.clone());
+        let secret = secret.map_err(|error| ConnectionError::invalid(error.to_string()))?;
+        let adopted = adopt(&read, key_id, &secret)?.clone();
+        let fresh = RotationId::from(self.parts.entropy.uuid());
+        let now = self.now();
+        self.rewrite(id, actor, |connection| {
+            if connection.rotation.is_some() {
+                return Ok(None);
+            }
+            connection.application = Some(read.application);
+            if let Some(secrets) = connection.credential.secrets_mut() {
+                secrets.current.key_id = adopted.key_id;
+                secrets.current.end = adopted.end;
+            }
+            let mut rotation = Rotation::new(settings.clone(), now);
+            rotation.request = Some(RotationRequest::new(fresh, Cause::Initial, now));
+            connection.rotation = Some(rotation);
+            Ok(Some(EventKind::RotationRequested {
+                rotation: fresh,
+                cause: Cause::Initial,
+            }))
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Stops following the plan. A rotation that has begun is finished, and the current secret is watched
+    /// to its end.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the connection does not exist or has no rotation, or the store fails.
+    pub async fn disable(&self, id: ConnectionId, actor: &Actor) -> Result<Disabled> {
+        let connection = self
+            .change(id, actor, |rotation| {
+                let was = std::mem::replace(&mut rotation.enabled, false);
+                Ok(changed("disabled").filter(|_| was))
+            })
+            .await?;
+        let current = connection.secrets().map(|secrets| &secrets.current);
+        Ok(Disabled {
+            key_id: current.and_then(|held| held.key_id),
+            ends: current.and_then(|held| held.end),
+        })
+    }
+
+    /// Holds the rotation at the next safe point: nothing new begins, and what was replaced is kept.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the connection does not exist or has no rotation, or the store fails.
+    pub async fn pause(
+        &self,
+        id: ConnectionId,
+        reason: impl Into<String>,
+        actor: &Actor,
+    ) -> Result<()> {
+        let (since, reason) = (self.now(), reason.into());
+        self.change(id, actor, |rotation| {
+            if rotation.pause.is_some() {
+                return Ok(None);
+            }
+            rotation.pause = Some(Pause::new(since, reason.clone()));
+            Ok(changed("paused"))
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Ends a pause, and tries at once what was waiting after trouble.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the connection does not exist or has no rotation, or the store fails.
+    pub async fn resume(&self, id: ConnectionId, actor: &Actor) -> Result<()> {
+        let now = self.now();
+        self.change(id, actor, |rotation| {
+            let paused = rotation.pause.take().is_some();
+            let waiting = retry_now(rotation, now);
+            Ok(changed("resumed").filter(|_| paused || waiting))
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Adds dates on which no rotation begins by itself. The end of a secret beats them.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the connection does not exist or has no rotation, or the store fails.
+    pub async fn freeze(&self, id: ConnectionId, freeze: Freeze, actor: &Actor) -> Result<()> {
+        self.change(id, actor, |rotation| {
+            let plan = rotation.settings.plan.to_builder().freeze(freeze).build();
+            let plan = plan.map_err(|error| ConnectionError::invalid(error.to_string()))?;
+            rotation.settings.plan = plan;
+            Ok(changed("freeze"))
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Gives up the rotation that runs: a new secret that is not in use yet is removed.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when nothing runs, or when its secret is in use already: roll it back then.
+    pub async fn abort(&self, id: ConnectionId, actor: &Actor) -> Result<()> {
+        self.change(id, actor, |rotation| {
+            match (rotation.run, rotation.request) {
+                (Some(run), _) if run.promoted_at.is_some() => Err(ConnectionError::state(
+                    "the new secret is in use already; roll the rotation back while the one before is in its \
+                     grace",
+                )),
+                (None, None) => Err(ConnectionError::state("no rotation runs")),
+                (None, Some(_)) => {
+                    rotation.request = None;
+                    Ok(changed("request withdrawn"))
+                }
+                (Some(_), _) => {
+                    rotation.abort = true;
+                    Ok(changed("abort"))
+                }
+            }
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Changes when and how a connection rotates. Takes effect at once; a rotation that has begun goes
+    /// on.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the connection does not exist or has no rotation, or the store fails.
+    pub async fn change_settings(
+        &self,
+        id: ConnectionId,
+        settings: RotationSettings,
+        actor: &Actor,
+    ) -> Result<()> {
+        let stored = self.load(id).await?.connection;
+        if rotation_of(&stored)?.settings == settings {
+            return Ok(());
+        }
+        self.change(id, actor, |rotation| {
+            rotation.settings = settings.clone();
+            Ok(changed("settings"))
+        })
+        .await
+        .map(drop)
+    }
+}
+
+/// The replaced secret has no grace any more.
+fn end_grace(rotation: &mut Rotation, now: DateTime<Utc>) {
+    for debt in &mut rotation.debts {
+        debt.due = debt.due.min(now);
+        debt.next_at = debt.next_at.min(now);
+    }
+}
+
+/// Turns a rotation in progress into an emergency, if that is what is asked for.
+fn hurry(rotation: &mut Rotation, cause: Cause) -> bool {
+    if cause != Cause::Emergency {
+        return false;
+    }
+    if let Some(run) = &mut rotation.run {
+        run.cause = cause;
+    }
+    if let Some(request) = &mut rotation.request {
+        request.cause = cause;
+    }
+    true
+}
+
+fn retry_now(rotation: &mut Rotation, now: DateTime<Utc>) -> bool {
+    let Some(trouble) = &mut rotation.trouble else {
+        return false;
+    };
+    trouble.retry_at = now;
+    for debt in &mut rotation.debts {
+        if debt.attempts > 0 {
+            debt.next_at = debt.next_at.min(now);
+        }
+    }
+    if let keywheel_connection::Phase::Proving(candidate) = &mut rotation.phase {
+        candidate.next_at = candidate.next_at.min(now);
+    }
+    true
+}

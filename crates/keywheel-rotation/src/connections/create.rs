@@ -1,0 +1,364 @@
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use keywheel_connection::{
+    Access, Actor, Cause, Connection, ConnectionId, ConnectionName, Credential, Entry, EventKind,
+    Held, Inspection, Namespace, Rotation, RotationId, RotationRequest, RotationSettings,
+    SealContext, Sealed, Secrets, StoreError, Versioned,
+};
+use keywheel_core::{ClientId, ClientSecret, Cloud, KeyId, Secret, TenantId};
+use keywheel_schedule::Jitter;
+
+use super::adopt::adopt;
+use super::{ConnectionError, Connections, Result};
+use crate::rotator::wake_at;
+
+/// A connection by client secret, to be created.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NewConnection {
+    /// Its name.
+    pub name: ConnectionName,
+    /// The tenant of the embedding backend. Default: `default`.
+    pub namespace: Namespace,
+    /// The cloud. Default: the public one.
+    pub cloud: Cloud,
+    /// The customer's tenant.
+    pub tenant: TenantId,
+    /// The application (client) id.
+    pub client: ClientId,
+    /// The client secret.
+    pub secret: ClientSecret,
+    /// The key id of the secret. When it is not given, it is found by the secret's first characters if
+    /// exactly one secret of the application has them.
+    pub key_id: Option<KeyId>,
+    /// When and how to rotate. Default: never.
+    pub rotation: Option<RotationSettings>,
+    /// The span that runs of connections which are due together are spread over. Default: none.
+    pub spread: Duration,
+}
+
+impl NewConnection {
+    /// Returns a connection that does not rotate.
+    #[must_use]
+    pub fn client_secret(
+        name: ConnectionName,
+        tenant: TenantId,
+        client: ClientId,
+        secret: ClientSecret,
+    ) -> Self {
+        Self {
+            name,
+            namespace: Namespace::default(),
+            cloud: Cloud::default(),
+            tenant,
+            client,
+            secret,
+            key_id: None,
+            rotation: None,
+            spread: Duration::ZERO,
+        }
+    }
+
+    /// Sets the cloud.
+    #[must_use]
+    pub fn in_cloud(mut self, cloud: Cloud) -> Self {
+        self.cloud = cloud;
+        self
+    }
+
+    /// Sets the tenant of the embedding backend.
+    #[must_use]
+    pub fn in_namespace(mut self, namespace: Namespace) -> Self {
+        self.namespace = namespace;
+        self
+    }
+
+    /// Sets the key id of the secret.
+    #[must_use]
+    pub fn with_key_id(mut self, key_id: Option<KeyId>) -> Self {
+        self.key_id = key_id;
+        self
+    }
+
+    /// Rotates the secret. The first rotation follows at once, and revokes the secret given here.
+    #[must_use]
+    pub fn rotating(mut self, settings: RotationSettings) -> Self {
+        self.rotation = Some(settings);
+        self
+    }
+
+    /// Delays each run by a part of `span` that is fixed for the connection, so that ten thousand
+    /// connections with one schedule do not all begin in one second.
+    #[must_use]
+    pub fn spread_over(mut self, span: Duration) -> Self {
+        self.spread = span;
+        self
+    }
+}
+
+/// The client secrets of another application, to be minted and rotated through a connection.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NewManaged {
+    /// The name of what is created.
+    pub name: ConnectionName,
+    /// The connection whose application may write to the other one.
+    pub via: ConnectionId,
+    /// The application (client) id of the other application.
+    pub client: ClientId,
+    /// When and how to rotate. The first secret is minted at once.
+    pub rotation: RotationSettings,
+    /// The span that runs which are due together are spread over. Default: none.
+    pub spread: Duration,
+}
+
+impl NewManaged {
+    /// Returns the secrets of the application `client`, managed through `via`.
+    #[must_use]
+    pub fn new(
+        name: ConnectionName,
+        via: ConnectionId,
+        client: ClientId,
+        rotation: RotationSettings,
+    ) -> Self {
+        Self {
+            name,
+            via,
+            client,
+            rotation,
+            spread: Duration::ZERO,
+        }
+    }
+}
+
+/// A connection that was tried out and not stored yet.
+#[derive(Clone, Debug)]
+pub struct Validated {
+    connection: Connection,
+    entries: Vec<Entry>,
+}
+
+impl Validated {
+    /// Returns the connection as it will be stored.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl Connections {
+    /// Validates a connection and stores it.
+    ///
+    /// What [`validate`](Self::validate) does, then [`create_validated`](Self::create_validated).
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of both. Nothing was stored then.
+    pub async fn create(&self, new: NewConnection, actor: &Actor) -> Result<Versioned> {
+        let store = &self.parts.store;
+        if store.find(&new.namespace, &new.name).await?.is_some() {
+            return Err(StoreError::name_taken().into());
+        }
+        let validated = self.validate(&new, actor).await?;
+        self.create_validated(validated).await
+    }
+
+    /// Tries a connection out, and stores nothing.
+    ///
+    /// A token is obtained with the secret; for a connection that rotates, the application is read and
+    /// the key id of the secret found or checked.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when Entra refuses the secret, Graph the read, or when the key id does not fit
+    /// the secret.
+    pub async fn validate(&self, new: &NewConnection, actor: &Actor) -> Result<Validated> {
+        let mut connection = self.unsaved(new).await?;
+        let access = Access::new(&connection, 0, new.secret.value().clone());
+        self.parts.issuer.prove(&access).await?;
+        let read = match &new.rotation {
+            Some(_) => Some(self.parts.issuer.inspect(&access).await?),
+            None => None,
+        };
+        let mut entries = vec![self.created(&mut connection, actor)];
+        if let (Some(read), Some(settings)) = (read, &new.rotation) {
+            self.adopt_into(&mut connection, &read, new)?;
+            let settings = spread(settings, connection.id, new.spread)?;
+            entries.push(self.enrol(&mut connection, settings, actor));
+        }
+        Ok(Validated {
+            connection,
+            entries,
+        })
+    }
+
+    /// Stores a connection that was just validated. The first rotation is stored as requested: a rotator
+    /// begins it at once.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the name is taken or the store fails.
+    pub async fn create_validated(&self, validated: Validated) -> Result<Versioned> {
+        let Validated {
+            connection,
+            entries,
+        } = validated;
+        let wake_at = wake_at(&connection, self.now(), &self.policy);
+        let store = &self.parts.store;
+        let version = store.create(&connection, wake_at, &entries).await?;
+        self.tell(&entries);
+        Ok(Versioned {
+            connection,
+            version,
+        })
+    }
+
+    /// Takes on the client secrets of another application. The first one is minted at once; none that is
+    /// there already is touched.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when `client` is the application that the connection itself authenticates as, when
+    /// the connection may not read the other one, or when the store fails.
+    pub async fn create_managed(&self, new: NewManaged, actor: &Actor) -> Result<Versioned> {
+        let via = self.load(new.via).await?.connection;
+        if via.client == new.client {
+            return Err(ConnectionError::invalid(
+                "client id: this is the application that the connection authenticates as; its own secret is \
+                 rotated by the connection's own rotation, not by managing it",
+            ));
+        }
+        let access = self.access(&via).await?;
+        let id = ConnectionId::from(self.parts.entropy.uuid());
+        let sealed = self.seal((&via.namespace, id, 0), &Secret::new("")).await?;
+        let secrets = Secrets::new(Held::none_yet(sealed, self.now()));
+        let credential = Credential::Managed {
+            via: via.id,
+            secrets,
+        };
+        let place = (via.tenant.clone(), new.client);
+        let mut connection = Connection::new(id, new.name, place, credential, self.now());
+        connection.namespace = via.namespace.clone();
+        connection.cloud = via.cloud.clone();
+        let read = self.parts.issuer.inspect(&access.to(&connection)).await?;
+        connection.application = Some(read.application);
+        let settings = spread(&new.rotation, id, new.spread)?;
+        let created = self.created(&mut connection, actor);
+        let entries = vec![created, self.enrol(&mut connection, settings, actor)];
+        let validated = Validated {
+            connection,
+            entries,
+        };
+        self.create_validated(validated).await
+    }
+
+    async fn unsaved(&self, new: &NewConnection) -> Result<Connection> {
+        let id = ConnectionId::from(self.parts.entropy.uuid());
+        let place = (&new.namespace, id, 0);
+        let sealed = self.seal(place, new.secret.value()).await?;
+        let held = Held::given(sealed, new.key_id, self.now());
+        let credential = Credential::ClientSecret(Secrets::new(held));
+        let place = (new.tenant.clone(), new.client);
+        let mut connection = Connection::new(id, new.name.clone(), place, credential, self.now());
+        connection.namespace = new.namespace.clone();
+        connection.cloud = new.cloud.clone();
+        Ok(connection)
+    }
+
+    pub(super) async fn seal(
+        &self,
+        (namespace, connection, generation): (&Namespace, ConnectionId, u64),
+        secret: &Secret,
+    ) -> Result<Sealed> {
+        let context = SealContext {
+            namespace,
+            connection,
+            field: "client-secret",
+            generation,
+        };
+        Ok(self.parts.sealer.seal(secret, &context).await?)
+    }
+
+    /// Access with the stored current secret of a connection.
+    pub(super) async fn access<'a>(&self, connection: &'a Connection) -> Result<Access<'a>> {
+        let Some(secrets) = connection.secrets() else {
+            return Err(ConnectionError::invalid(
+                "the connection does not authenticate with a client secret",
+            ));
+        };
+        let generation = secrets.current.generation;
+        let context = connection.seal_context(generation);
+        let sealer = &self.parts.sealer;
+        let secret = sealer.open(&secrets.current.sealed, &context).await?;
+        Ok(Access::new(connection, generation, secret))
+    }
+
+    fn created(&self, connection: &mut Connection, actor: &Actor) -> Entry {
+        let created = EventKind::ConnectionCreated {
+            tenant: connection.tenant.clone(),
+            client_id: connection.client,
+            method: connection.credential.method().to_owned(),
+        };
+        connection.record(actor, self.now(), created)
+    }
+
+    #[expect(clippy::unused_self, reason = "one of the steps of validate")]
+    fn adopt_into(
+        &self,
+        connection: &mut Connection,
+        read: &Inspection,
+        new: &NewConnection,
+    ) -> Result<()> {
+        let adopted = adopt(read, new.key_id, &new.secret)?;
+        connection.application = Some(read.application);
+        if let Some(secrets) = connection.credential.secrets_mut() {
+            secrets.current.key_id = adopted.key_id;
+            secrets.current.end = adopted.end;
+        }
+        Ok(())
+    }
+
+    /// Enables the rotation of an unsaved connection, and asks for the first one.
+    pub(super) fn enrol(
+        &self,
+        connection: &mut Connection,
+        settings: RotationSettings,
+        actor: &Actor,
+    ) -> Entry {
+        let now = self.now();
+        let since = first_due(&settings, now);
+        let mut rotation = Rotation::new(settings, since);
+        let id = RotationId::from(self.parts.entropy.uuid());
+        let request = RotationRequest::new(id, Cause::Initial, now);
+        rotation.request = Some(request);
+        connection.rotation = Some(rotation);
+        let requested = EventKind::RotationRequested {
+            rotation: request.id,
+            cause: request.cause,
+        };
+        connection.record(actor, now, requested)
+    }
+}
+
+/// The day of the enrolment is done with by the first rotation, which follows at once.
+fn first_due(settings: &RotationSettings, now: DateTime<Utc>) -> DateTime<Utc> {
+    match settings.plan.schedule().next_after(now) {
+        Some(due) if due.at() < now + TimeDelta::days(1) => due.at(),
+        _ => now,
+    }
+}
+
+pub(super) fn spread(
+    settings: &RotationSettings,
+    id: ConnectionId,
+    span: Duration,
+) -> Result<RotationSettings> {
+    let mut settings = settings.clone();
+    if !span.is_zero() {
+        let jitter = Jitter::new(&id.to_string(), span);
+        let plan = settings.plan.to_builder().jitter(jitter).build();
+        settings.plan = plan.map_err(|error| ConnectionError::invalid(error.to_string()))?;
+    }
+    Ok(settings)
+}

@@ -1,0 +1,89 @@
+use keywheel_connection::{
+    Actor, Connection, ConnectionId, EventKind, Origin, Save, StoreErrorKind,
+};
+use keywheel_core::KeyId;
+
+use super::{Connections, Result};
+
+/// What happens to the secrets that we minted when a connection is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is no third way")]
+pub enum Farewell {
+    /// They stay valid, and are listed.
+    Leave,
+    /// They are revoked, the current one last, and then the connection is deleted. What can't be revoked
+    /// keeps the connection; see its status.
+    Revoke,
+}
+
+impl Connections {
+    /// Deletes a connection: at once, or after everything that we minted was revoked.
+    ///
+    /// Returns the secrets of ours that live on; none when they are to be revoked, which a rotator does.
+    /// Its journal stays.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the connection does not exist or the store fails.
+    pub async fn delete(
+        &self,
+        id: ConnectionId,
+        farewell: Farewell,
+        actor: &Actor,
+    ) -> Result<Vec<KeyId>> {
+        let now = self.now();
+        let revoke = farewell == Farewell::Revoke;
+        let connection = self
+            .rewrite(id, actor, |connection| {
+                let Some(rotation) = &mut connection.rotation else {
+                    return Ok(None);
+                };
+                if !revoke || rotation.farewell.is_some() {
+                    return Ok(None);
+                }
+                rotation.farewell = Some(now);
+                rotation.pause = None;
+                Ok(Some(EventKind::Farewell { revoke }))
+            })
+            .await?;
+        if revoke && connection.rotation.is_some() {
+            return Ok(Vec::new());
+        }
+        self.delete_now(id, actor).await
+    }
+
+    async fn delete_now(&self, id: ConnectionId, actor: &Actor) -> Result<Vec<KeyId>> {
+        loop {
+            let mut stored = self.load(id).await?;
+            let left = ours(&stored.connection);
+            let kind = EventKind::ConnectionDeleted { left: left.clone() };
+            let entries = [stored.connection.record(actor, self.now(), kind)];
+            let save = Save::new(&stored.connection, stored.version, &entries).deleting();
+            match self.parts.store.save(save).await {
+                Ok(_) => {
+                    self.tell(&entries);
+                    return Ok(left);
+                }
+                Err(error) if error.kind() == StoreErrorKind::Conflict => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// The secrets of ours that may be valid.
+fn ours(connection: &Connection) -> Vec<KeyId> {
+    let secrets = connection.secrets();
+    let current = secrets.map(|secrets| &secrets.current);
+    let previous = secrets.and_then(|secrets| secrets.previous.as_ref());
+    let held = current.into_iter().chain(previous);
+    let minted = held.filter(|held| matches!(held.origin, Origin::Minted(_)));
+    let mut ours: Vec<_> = minted.filter_map(|held| held.key_id).collect();
+    if let Some(rotation) = &connection.rotation {
+        ours.extend(rotation.candidate().map(|candidate| candidate.key_id));
+        ours.extend(rotation.debts.iter().map(|debt| debt.key_id));
+    }
+    ours.sort_unstable();
+    ours.dedup();
+    ours
+}
