@@ -12,6 +12,7 @@ mod directory;
 mod effects;
 mod invariants;
 mod rig;
+pub mod simulation;
 mod store;
 
 pub use self::directory::{Directory, Foreign, Lag};

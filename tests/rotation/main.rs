@@ -2,4 +2,5 @@
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
 mod calm;
+mod found;
 mod matrix;

@@ -1,6 +1,7 @@
 //! The workspace's own commands. `cargo xtask test` is the one that newcomers and CI run.
 
 mod deny;
+mod simulate;
 mod step;
 mod test;
 
@@ -10,7 +11,10 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask test            format, lints, tests, examples, docs, dependencies
 cargo xtask test --quick    without what is slow: examples, docs, dependencies
-cargo xtask test --full     the same, with every count as the issues state it";
+cargo xtask test --full     the same, with every count as the issues state it
+
+cargo xtask simulate --seeds N [--from SEED]          runs seeds of the simulation, optimised
+cargo xtask simulate --seed SEED [--mutant NAME]      tells the story of one";
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -19,6 +23,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(test::Extent::Plain),
         ["test", "--quick"] => test::run(test::Extent::Quick),
         ["test", "--full"] => test::run(test::Extent::Full),
+        ["simulate", options @ ..] if !options.is_empty() => simulate::run(options),
         _ => {
             eprintln!("{USAGE}");
             ExitCode::from(2)

@@ -1,0 +1,54 @@
+use keywheel_connection::{ConnectionStore, Holder};
+use keywheel_core::{Clock, Entropy};
+use keywheel_rotation::{Advance, Rotator, RotatorParts, Work};
+
+use super::ports::{parts, policy};
+use super::world::{Moment, World};
+
+/// One of the processes that claim due work and drive it, from its start to its end.
+pub(crate) async fn replica(world: World, process: usize) {
+    let parts = parts(&world, process);
+    let holder = Holder::from(parts.entropy.uuid());
+    let rotator = Rotator::new(parts.clone(), policy());
+    loop {
+        let late = world.state().chance.span(5_000);
+        let due = world.due();
+        if due > world.now() {
+            world.wait_for_change(due.plus(late)).await;
+            continue;
+        }
+        world.sleep(late).await;
+        let lease = rotator.policy().lease;
+        match parts.store.claim_due(holder, 2, lease).await {
+            Ok(claims) => {
+                for claimed in claims {
+                    drive(&world, &parts, &rotator, claimed.into()).await;
+                }
+            }
+            Err(_) => world.sleep(1_000).await,
+        }
+    }
+}
+
+/// Advances a connection until there is nothing to do for a while, or something failed.
+async fn drive(world: &World, parts: &RotatorParts, rotator: &Rotator, mut work: Work) {
+    while work.is_held() {
+        match rotator.advance(&mut work).await {
+            Ok(Advance::Stepped) => {}
+            Ok(Advance::Waiting { until, .. }) => {
+                let Some(until) = until.filter(|_| work.is_held()) else {
+                    return;
+                };
+                let wait = until - parts.clock.now();
+                world.sleep(wait.num_milliseconds().max(1)).await;
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+/// Returns how long a process that ended stays away.
+pub(crate) fn downtime(world: &World) -> Moment {
+    let now = world.now();
+    now.plus(world.state().chance.span(600_000))
+}
