@@ -26,6 +26,6 @@ mod trace;
 mod truth;
 mod world;
 
-pub use self::campaign::Campaign;
+pub use self::campaign::{Campaign, hunt};
 pub use self::executor::{Outcome, Simulator};
 pub use self::mutant::Mutant;

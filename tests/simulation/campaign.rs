@@ -4,7 +4,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::{Outcome, Simulator};
+use super::{Mutant, Outcome, Simulator};
+
+/// Returns the first of `seeds` seeds in which `mutant` breaks an invariant, and which.
+#[must_use]
+pub fn hunt(mutant: Mutant, seeds: u64) -> Option<(u64, String)> {
+    let simulator = Simulator::new();
+    (0..seeds).find_map(|seed| {
+        let violation = simulator.run(seed, Some(mutant), false).violation?;
+        let first = violation.lines().next().unwrap_or_default();
+        Some((seed, first.to_owned()))
+    })
+}
 
 /// Many seeds, on every core.
 #[derive(Debug, Default)]

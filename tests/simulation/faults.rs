@@ -93,7 +93,7 @@ impl Faults {
             sink: often(chance) * 3,
             accept_lag: chance.pick(&[0, 0, 4, 18, 60, 300]) * SECOND,
             list_lag: chance.pick(&[0, 0, 4, 18, 25]) * SECOND,
-            skew: chance.pick(&[0, 0, 2, 30, 300]) * SECOND,
+            skew: chance.pick(&[0, 0, 0, 1, 2, 5, 30, 300]) * SECOND,
             step: 0,
             tokens: chance.one_in(2),
         }

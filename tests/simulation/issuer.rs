@@ -1,4 +1,4 @@
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -20,8 +20,17 @@ use super::world::{Moment, State, World};
 pub(crate) struct Issuer {
     world: World,
     process: usize,
-    /// Tokens that the process keeps: of which connection and generation, and until when.
-    tokens: Mutex<Vec<(ConnectionId, u64, Moment)>>,
+    tokens: Mutex<Vec<Token>>,
+}
+
+/// A token that a process keeps.
+#[derive(Debug)]
+struct Token {
+    /// Of which connection, and of which of its generations.
+    of: (ConnectionId, u64),
+    /// The secret that it was obtained with.
+    key_id: KeyId,
+    until: Moment,
 }
 
 const HOUR: i64 = 3_600_000;
@@ -72,6 +81,19 @@ impl Issuer {
         }
     }
 
+    fn keep_token(&self, of: (ConnectionId, u64), key_id: KeyId, now: Moment) {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.retain(|token| token.of != of && now < token.until);
+        let until = now.plus(HOUR);
+        tokens.push(Token { of, key_id, until });
+    }
+
+    fn kept_token(&self, of: (ConnectionId, u64), now: Moment) -> Option<KeyId> {
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = tokens.iter().filter(|token| now < token.until);
+        kept.find(|token| token.of == of).map(|token| token.key_id)
+    }
+
     /// Authenticates with a token that is kept, or with the secret, or with the one before.
     fn authenticate(
         &self,
@@ -79,13 +101,9 @@ impl Issuer {
         now: Moment,
         access: &Asking,
     ) -> Result<(), IssuerError> {
-        let mut tokens = self
-            .tokens
-            .lock()
-            .map_err(|_| error(IssuerErrorKind::Invalid))?;
-        tokens.retain(|(.., until)| now < *until);
-        let key = (access.by, access.generation);
-        if state.faults.tokens && tokens.iter().any(|(by, g, _)| (*by, *g) == key) {
+        let of = (access.by, access.generation);
+        if let Some(key_id) = self.kept_token(of, now).filter(|_| state.faults.tokens) {
+            note_read(state, key_id);
             return Ok(());
         }
         let mut refused = Err(IssuerErrorKind::Refused);
@@ -96,14 +114,19 @@ impl Issuer {
             } = state;
             refused = directory.authenticate(access.client, text.expose(), now, chance);
             if let Ok(key_id) = refused {
-                if let Some(secret) = directory.secret_mut(key_id) {
-                    secret.read = true;
-                }
-                tokens.push((access.by, access.generation, now.plus(HOUR)));
+                note_read(state, key_id);
+                self.keep_token(of, key_id, now);
                 return Ok(());
             }
         }
         refused.map(drop).map_err(error)
+    }
+}
+
+/// A read was answered with a token of this secret.
+fn note_read(state: &mut State, key_id: KeyId) {
+    if let Some(secret) = state.directory.secret_mut(key_id) {
+        secret.read = true;
     }
 }
 
@@ -152,6 +175,7 @@ fn passing(state: &mut State) -> IssuerError {
 impl CredentialIssuer for Issuer {
     async fn prove(&self, access: &Access<'_>) -> Result<(), IssuerError> {
         let (client, secret) = (access.by.client, access.secret.clone());
+        let key = (access.by.id, access.generation);
         if self.world.is(Mutant::BelievesUnproven) {
             return Ok(());
         }
@@ -164,6 +188,12 @@ impl CredentialIssuer for Issuer {
             let secrets = &mut directory.application(client).secrets;
             if let Some(tried) = secrets.iter_mut().find(|s| s.text == secret.expose()) {
                 tried.proofs += u32::from(answer.is_ok());
+                // The token serves the read that follows, in place of one that another secret of this
+                // generation left behind.
+                tried.read = false;
+            }
+            if let Ok(key_id) = answer {
+                self.keep_token(key, key_id, now);
             }
             if leaks && answer.is_err() {
                 let message = format!("the directory does not like {}", secret.expose());

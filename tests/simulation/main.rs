@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
 use keywheel_testkit::cases;
-use workspace_tests::simulation::{Campaign, Mutant, Simulator};
+use workspace_tests::simulation::{Campaign, Mutant, Simulator, hunt};
 
 #[test]
 fn no_seed_breaks_an_invariant() {
@@ -15,15 +15,9 @@ fn no_seed_breaks_an_invariant() {
 /// A simulation that finds nothing proves nothing.
 #[test]
 fn every_defect_is_found_within_a_few_hundred_seeds() {
-    let simulator = Simulator::new();
     for mutant in Mutant::ALL {
-        let mut seeds = 0..500;
-        let found = seeds.find_map(|seed| {
-            let violation = simulator.run(seed, Some(mutant), false).violation?;
-            Some((seed, violation))
-        });
+        let found = hunt(mutant, 500);
         let (seed, violation) = found.unwrap_or_else(|| panic!("{mutant} was not found"));
-        let violation = violation.lines().next().unwrap_or_default().to_owned();
         println!("{mutant}: seed {seed}: {violation}");
     }
 }

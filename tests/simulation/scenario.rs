@@ -46,7 +46,7 @@ impl Scenario {
         let mut chance = Chance::new(seed);
         let settings = settings(&mut chance);
         let interval = i64::from(settings.plan.schedule().interval_days());
-        let runs = chance.between(1, 4);
+        let runs = chance.between(1, 3);
         Self {
             began: Moment(chance.between(0, 365 * DAY)),
             faults: Faults::draw(&mut chance),
@@ -54,7 +54,7 @@ impl Scenario {
             told,
             replicas: usize::try_from(chance.between(1, 3)).unwrap_or(1),
             horizon: (interval * runs).clamp(10, 150) * DAY,
-            verbs: chance.below(6),
+            verbs: chance.below(4),
             settings,
             chance,
         }
@@ -87,7 +87,7 @@ impl Scenario {
 
 fn settings(chance: &mut Chance) -> RotationSettings {
     let schedule = Schedule::builder()
-        .every_days(chance.pick(&[1, 7, 14, 14, 30, 30, 30, 60, 60]))
+        .every_days(chance.pick(&[1, 7, 14, 14, 30, 30, 30, 30, 60, 60, 90]))
         .at(chance
             .pick(&["00:00:00", "02:30:00", "03:00:00", "13:37:00"])
             .parse()

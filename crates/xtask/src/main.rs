@@ -14,7 +14,8 @@ cargo xtask test --quick    without what is slow: examples, docs, dependencies
 cargo xtask test --full     the same, with every count as the issues state it
 
 cargo xtask simulate --seeds N [--from SEED]          runs seeds of the simulation, optimised
-cargo xtask simulate --seed SEED [--mutant NAME]      tells the story of one";
+cargo xtask simulate --seed SEED [--mutant NAME]      tells the story of one
+cargo xtask simulate --mutants N                      looks for each defect in N seeds";
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
