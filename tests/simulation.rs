@@ -9,6 +9,7 @@
 //!
 //! The same seed gives the same run, to the letter: `cargo xtask simulate --seed N` tells it as a story.
 
+mod administrators;
 mod campaign;
 mod chance;
 mod directory;
@@ -17,6 +18,7 @@ mod faults;
 mod issuer;
 mod mutant;
 mod nature;
+mod people;
 mod ports;
 mod process;
 mod rest;

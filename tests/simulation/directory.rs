@@ -13,8 +13,6 @@ const REPLICAS: usize = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     pub(crate) applications: Vec<Application>,
-    /// No writes are answered until then.
-    pub(crate) throttled_until: Moment,
     serial: u64,
 }
 
@@ -55,8 +53,8 @@ pub(crate) struct Secret {
 /// Who removed a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
-    Keywheel,
     Administrator,
+    Keywheel,
 }
 
 #[derive(Clone, Copy, Debug)]

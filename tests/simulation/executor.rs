@@ -90,7 +90,11 @@ struct Executor {
     people: Process,
     alarm: Pin<Box<Sleep>>,
     origin: (Instant, Moment),
+    turns: u32,
 }
+
+/// How many turns no run takes that gets on.
+const ENDLESS: u32 = 100_000;
 
 impl Executor {
     fn new(world: World, scenario: Scenario) -> Self {
@@ -104,6 +108,7 @@ impl Executor {
             people: Box::pin(people(world.clone(), scenario)),
             alarm: Box::pin(sleep_until(now)),
             origin: (now, world.now()),
+            turns: 0,
             world,
         }
     }
@@ -114,6 +119,12 @@ impl Executor {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
+            self.turns += 1;
+            if self.turns > ENDLESS {
+                let state = &mut *self.world.state();
+                state.broken(|| "G10: it never ends".to_owned());
+                return Poll::Ready(());
+            }
             self.nature();
             if self.poll_people(cx).is_ready() {
                 return Poll::Ready(());
@@ -162,6 +173,7 @@ impl Executor {
                     let offset = self.world.offset(clock);
                     self.world.set_offset(clock, offset + by);
                 }
+                Happening::Administers(deed) => self.world.administer(deed),
                 Happening::Wakes => {}
             }
         }

@@ -65,6 +65,10 @@ pub(crate) struct Faults {
     pub(crate) skew: i64,
     /// How far a clock steps at most.
     pub(crate) step: i64,
+    /// How many times a clock steps in a run.
+    pub(crate) steps: u64,
+    /// How many times administrators interfere in a run.
+    pub(crate) deeds: u64,
     /// Whether issuers keep tokens, as the real one does.
     pub(crate) tokens: bool,
 }
@@ -94,7 +98,9 @@ impl Faults {
             accept_lag: chance.pick(&[0, 0, 4, 18, 60, 300]) * SECOND,
             list_lag: chance.pick(&[0, 0, 4, 18, 25]) * SECOND,
             skew: chance.pick(&[0, 0, 0, 1, 2, 5, 30, 300]) * SECOND,
-            step: 0,
+            step: chance.pick(&[0, 0, 0, 60, 3600, 86_400]) * SECOND,
+            steps: chance.below(4),
+            deeds: chance.pick(&[0, 0, 0, 1, 2, 4]),
             tokens: chance.one_in(2),
         }
     }

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use keywheel_connection::{ConnectionId, Marker};
 use keywheel_core::{ClientId, KeyId};
 
+use super::administrators::Deed;
 use super::issuer;
 use super::store::PendingSave;
 use super::world::{Moment, World};
@@ -26,6 +27,8 @@ pub(crate) enum Happening {
     Starts(usize),
     /// The clock of a process, or the store's, steps by so many milliseconds.
     Steps(usize, i64),
+    /// An administrator does something.
+    Administers(Deed),
     /// Nothing but a look at the processes: one may have been stopped until now.
     Wakes,
 }

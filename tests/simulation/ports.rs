@@ -6,7 +6,7 @@ use keywheel_connection::{
     ConnectionId, NewSecret, SealContext, SealError, SealErrorKind, Sealed, Sealer, SecretSink,
     SinkError,
 };
-use keywheel_core::{Entropy, Secret};
+use keywheel_core::Secret;
 use keywheel_rotation::{Policy, RotatorParts, Sinks};
 use keywheel_testkit::SeededEntropy;
 
@@ -18,31 +18,49 @@ use super::world::{ProcessClock, World};
 
 /// A process's parts: its own clock, tokens and entropy, and the common store and directory.
 pub(crate) fn parts(world: &World, process: usize) -> RotatorParts {
-    let seed = world.state().chance.next();
+    let (seed, sinks) = {
+        let state = &mut *world.state();
+        (state.chance.next(), state.sinks)
+    };
+    let sink = |name| {
+        let world = world.clone();
+        let sink: Arc<dyn SecretSink> = Arc::new(Sink {
+            world,
+            process,
+            name,
+        });
+        sink
+    };
     let world = world.clone();
     RotatorParts {
+        sinks: Sinks {
+            before: sinks.then(|| sink(BEFORE)).into_iter().collect(),
+            after: sinks.then(|| sink(AFTER)).into_iter().collect(),
+        },
         store: Arc::new(Store {
             world: world.clone(),
             process,
         }),
         issuer: Arc::new(Issuer::new(world.clone(), process)),
         sealer: Arc::new(Envelopes(world.clone(), process)),
-        clock: Arc::new(ProcessClock {
-            world: world.clone(),
-            process,
-        }),
-        entropy: Arc::new(SeededEntropy::new(seed)) as Arc<dyn Entropy>,
+        clock: Arc::new(ProcessClock { world, process }),
+        entropy: Arc::new(SeededEntropy::new(seed)),
         events: None,
-        sinks: Sinks {
-            before: Vec::new(),
-            after: Vec::new(),
-        },
     }
 }
 
+/// The sink that must have a secret before it is used, and the one that gets it afterwards.
+pub(crate) const BEFORE: &str = "before";
+pub(crate) const AFTER: &str = "after";
+
 /// What holds for every rotation in the simulation.
-pub(crate) fn policy() -> Policy {
-    Policy::default()
+pub(crate) fn policy(sinks: bool) -> Policy {
+    let mut policy = Policy::default();
+    if sinks {
+        policy.sinks_before = vec![BEFORE.to_owned()];
+        policy.sinks_after = vec![AFTER.to_owned()];
+    }
+    policy
 }
 
 /// Seals without hiding: what a sealer is for is tested elsewhere. The context is kept, so that what was

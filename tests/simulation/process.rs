@@ -1,8 +1,8 @@
 use keywheel_connection::{ConnectionStore, Holder};
 use keywheel_core::{Clock, Entropy};
-use keywheel_rotation::{Advance, Rotator, RotatorParts, Work};
+use keywheel_rotation::{Advance, Policy, Rotator, RotatorParts, Work};
 
-use super::ports::{parts, policy};
+use super::ports::parts;
 use super::world::{Moment, World};
 
 /// How long until the store is asked again, when nothing was to do, in milliseconds.
@@ -12,7 +12,8 @@ const POLL: i64 = 5_000;
 pub(crate) async fn replica(world: World, process: usize) {
     let parts = parts(&world, process);
     let holder = Holder::from(parts.entropy.uuid());
-    let rotator = Rotator::new(parts.clone(), policy());
+    let rotator = Rotator::new(parts.clone(), Policy::default());
+    let mut idle = 0;
     loop {
         let late = world.state().chance.span(5_000);
         let due = world.due();
@@ -28,9 +29,10 @@ pub(crate) async fn replica(world: World, process: usize) {
                 for claimed in claims {
                     drive(&world, &parts, &rotator, claimed.into()).await;
                 }
-                if world.now() == began {
-                    // Perhaps the store's clock is ahead of ours, and nothing is due here yet.
-                    world.sleep(POLL).await;
+                // Perhaps the store's clock is ahead of ours, and nothing is due here yet.
+                idle = if world.now() == began { idle + 1 } else { 0 };
+                if idle > 0 {
+                    world.sleep(POLL << idle.min(8)).await;
                 }
             }
             Err(_) => world.sleep(1_000).await,

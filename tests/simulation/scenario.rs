@@ -2,18 +2,20 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use keywheel_connection::{Actor, Cause, ConnectionId, Mode, RotationSettings, Seconds};
+use keywheel_connection::{Actor, ConnectionId, Mode, RotationSettings, Seconds};
 use keywheel_core::{ClientId, ClientSecret, Secret};
-use keywheel_rotation::{Connections, NewConnection};
+use keywheel_rotation::{Connections, NewConnection, Policy};
 use keywheel_schedule::Schedule;
 use uuid::Uuid;
 
+use super::administrators::Deed;
 use super::chance::Chance;
 use super::directory::{Directory, Lags};
 use super::faults::Faults;
 use super::mutant::Mutant;
-use super::nature::Nature;
-use super::ports::{parts, policy};
+use super::nature::{Happening, Nature};
+use super::people::ask;
+use super::ports::parts;
 use super::rest;
 use super::trace::Trace;
 use super::truth::Truth;
@@ -32,6 +34,7 @@ pub(crate) struct Scenario {
     pub(crate) horizon: i64,
     pub(crate) verbs: u64,
     pub(crate) settings: RotationSettings,
+    sinks: bool,
 }
 
 pub(crate) const DAY: i64 = 86_400_000;
@@ -56,6 +59,7 @@ impl Scenario {
             horizon: (interval * runs).clamp(10, 150) * DAY,
             verbs: chance.below(4),
             settings,
+            sinks: chance.one_in(3),
             chance,
         }
     }
@@ -66,12 +70,13 @@ impl Scenario {
             chance: chance.clone(),
             faults: Faults::default(),
             directory: Directory::default(),
-            truth: Truth::new(self.faults.skew * 2 + self.faults.step),
+            truth: Truth::new(self.faults.skew * 2 + self.faults.step * 2),
             rows: Default::default(),
             nature: Nature::default(),
             trace: Trace::new(self.told),
             processes: Default::default(),
             mutant: self.mutant,
+            sinks: self.sinks,
             effects: 0,
             violation: None,
         };
@@ -116,7 +121,7 @@ fn settings(chance: &mut Chance) -> RotationSettings {
 /// What people do: they create the connection, ask for things while everything goes wrong, and see to it
 /// that all comes to rest when that is over.
 pub(crate) async fn people(world: World, scenario: Scenario) {
-    let connections = Connections::new(parts(&world, PEOPLE), policy());
+    let connections = Connections::new(parts(&world, PEOPLE), Policy::default());
     let id = create(&world, &connections, &scenario).await;
     begin_faults(&world, &scenario);
     let end = world.now().plus(scenario.horizon);
@@ -124,11 +129,11 @@ pub(crate) async fn people(world: World, scenario: Scenario) {
         let most = (end.0 - world.now().0) / i64::try_from(left).unwrap_or(1) * 2;
         let wait = world.state().chance.between(0, most.max(1));
         world.sleep(wait.min(end.0 - world.now().0)).await;
-        let asked = unless_it_crashes(&world, ask(&world, &connections, id));
+        let asked = unless_it_crashes(&world, ask(&world, &connections, id, &scenario.settings));
         asked.await;
     }
     world.sleep(end.0 - world.now().0).await;
-    rest::come_to_rest(&world).await;
+    rest::come_to_rest(&world, &connections, id).await;
 }
 
 async fn create(world: &World, connections: &Connections, scenario: &Scenario) -> ConnectionId {
@@ -169,6 +174,31 @@ fn begin_faults(world: &World, scenario: &Scenario) {
         .trace
         .note(now, None, format_args!("{:?}", scenario.faults));
     state.faults = scenario.faults.clone();
+    let State {
+        chance,
+        nature,
+        faults,
+        ..
+    } = state;
+    let some_time = |chance: &mut Chance| now.plus(chance.between(0, scenario.horizon));
+    for _ in 0..faults.steps {
+        let clock = usize::try_from(chance.below(PROCESSES as u64 + 1)).unwrap_or(0);
+        let by = chance.between(-faults.step, faults.step) / 2;
+        nature.add(some_time(chance), Happening::Steps(clock, by));
+    }
+    for _ in 0..faults.deeds {
+        let (deed, undo) = Deed::draw(chance);
+        let at = match deed {
+            // A lock-out is probed every hour, which is seen in a few days as well as in months.
+            Deed::RemovesOurs => now.plus(scenario.horizon - chance.between(0, 3 * DAY)),
+            _ => some_time(chance),
+        };
+        nature.add(at, Happening::Administers(deed));
+        if let Some(undo) = undo {
+            let until = at.plus(chance.between(0, 7 * DAY));
+            nature.add(until, Happening::Administers(undo));
+        }
+    }
 }
 
 /// Runs a request of people in a process that may end in it.
@@ -184,18 +214,4 @@ async fn unless_it_crashes(world: &World, asked: impl Future<Output = ()>) {
         }
     })
     .await;
-}
-
-async fn ask(world: &World, connections: &Connections, id: ConnectionId) {
-    let cause = world
-        .state()
-        .chance
-        .pick(&[Cause::Manual, Cause::Manual, Cause::Emergency]);
-    let asked = connections
-        .rotate_now(id, cause, &Actor::named("test"))
-        .await;
-    let asked = asked
-        .map(|asked| asked.joined)
-        .map_err(|error| error.kind());
-    world.note(PEOPLE, format_args!("rotate now, {cause:?}: {asked:?}"));
 }

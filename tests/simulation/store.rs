@@ -267,14 +267,12 @@ impl ConnectionStore for Store {
         holder: Holder,
         span: Duration,
     ) -> Result<Claimed, StoreError> {
-        let claimed = self
-            .ask(|world| {
-                let claimed = ready(world.store().lease(id, holder, span))?;
-                self.note_claims(std::slice::from_ref(&claimed));
-                Ok(claimed)
-            })
-            .await;
-        claimed
+        self.ask(|world| {
+            let claimed = ready(world.store().lease(id, holder, span))?;
+            self.note_claims(std::slice::from_ref(&claimed));
+            Ok(claimed)
+        })
+        .await
     }
 
     async fn claim_due(

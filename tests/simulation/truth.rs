@@ -6,8 +6,12 @@ use keywheel_connection::{
 use keywheel_core::KeyId;
 
 use super::directory::{By, Secret};
-use super::ports::opened;
+use super::ports::{BEFORE, opened};
 use super::world::{Moment, State};
+
+/// How long ago the current secret may have been proven when the one before it is removed: five minutes by
+/// the policy, and as long again for a process that is stopped between.
+const FRESH: i64 = 600_000;
 
 /// How long it may take until a promotion that was decided is stored: a process may be stopped between.
 const UNHEARD: i64 = 300_000;
@@ -27,6 +31,8 @@ pub(crate) struct Truth {
     intents: Vec<(Marker, Moment)>,
     /// Every marker that `addPassword` was called with.
     minted: Vec<Marker>,
+    /// What each sink was given, for which connection.
+    published: Vec<(&'static str, ConnectionId, String)>,
     /// What was minted long after its intent.
     strays: Vec<KeyId>,
 }
@@ -60,6 +66,11 @@ impl Truth {
     pub(crate) fn promotions(&self) -> u64 {
         let records = self.records.iter();
         records.map(|record| generation(&record.connection)).sum()
+    }
+
+    pub(crate) fn record(&self, id: ConnectionId) -> Option<&Record> {
+        let mut records = self.records.iter();
+        records.find(|record| record.connection.id == id)
     }
 
     /// Whether a secret is somebody's current one, or people were told that it lives on.
@@ -227,6 +238,11 @@ impl State {
         if text.as_deref() != Some(secret.text.as_str()) {
             return self.broken(|| "G1: what was promoted can't be opened".to_owned());
         }
+        let published = (BEFORE, after.id, secret.text.clone());
+        if self.sinks && !self.truth.published.contains(&published) {
+            let key_id = secret.key_id;
+            return self.broken(|| format!("G1: {key_id} was promoted, and a sink has it not"));
+        }
         if secret.proofs < wanted || !secret.read {
             let (key_id, proofs) = (secret.key_id, secret.proofs);
             self.broken(|| {
@@ -281,10 +297,9 @@ impl State {
             }
         }
         let superseded = |debt: &Debt| debt.reason == DebtReason::Superseded;
-        if was.run.is_some() && is.run.is_none() && is.last != was.last {
-            if is.debts.iter().any(superseded) {
-                self.broken(|| "G7: confirmed with a debt".to_owned());
-            }
+        let confirmed = was.run.is_some() && is.run.is_none() && is.last != was.last;
+        if confirmed && is.debts.iter().any(superseded) {
+            self.broken(|| "G7: confirmed with a debt".to_owned());
         }
     }
 
@@ -318,14 +333,29 @@ impl State {
         }
     }
 
+    /// Whether the directory accepts a secret that the connection holds.
+    pub(crate) fn holds_a_valid_secret(&self, now: Moment, id: ConnectionId) -> bool {
+        let record = self.truth.record(id);
+        let secrets = record.and_then(|record| record.connection.secrets());
+        let Some(secrets) = secrets else { return false };
+        let held = [Some(&secrets.current), secrets.previous.as_ref()];
+        let keys = held.into_iter().flatten().filter_map(|held| held.key_id);
+        let mut secrets = keys.filter_map(|key_id| self.directory.secret(key_id));
+        secrets.any(|secret| secret.is_live(now))
+    }
+
     /// A sink was given a secret.
     pub(crate) fn published(&mut self, now: Moment, sink: &'static str, new: &NewSecret<'_>) {
-        let generation = new.generation;
+        let (id, generation) = (new.connection.id, new.generation);
         self.trace.note(
             now,
             None,
             format_args!("{sink} has generation {generation}"),
         );
+        let held = (sink, id, new.secret.expose().to_owned());
+        if !self.truth.published.contains(&held) {
+            self.truth.published.push(held);
+        }
     }
 
     /// `addPassword` took place. G2: its intent is durable. G4: once for each marker. G5: few are ours.
@@ -397,13 +427,21 @@ impl State {
             .current
             .key_id
             .and_then(|key_id| self.directory.secret(key_id));
-        if secret.is_live(now) && !current.is_some_and(|current| current.is_live(now)) {
+        let previous = secrets.previous.as_ref().and_then(|held| held.key_id);
+        if previous != Some(key_id) {
+            return;
+        }
+        let unheard = FRESH + self.faults.accept_lag + record.misled;
+        let fallen = current.is_none_or(|current| match current.removed {
+            Some((at, _)) => now.0 - at.0 > unheard,
+            None => current.end <= now,
+        });
+        if secret.is_live(now) && fallen {
             return self.broken(|| format!("G1: {key_id} is removed, and no other one is valid"));
         }
         let (promoted, grace) = record.promoted;
         let early = now.0 - promoted.0 < grace.num_milliseconds() - record.misled - UNHEARD;
-        let previous = secrets.previous.as_ref().and_then(|held| held.key_id);
-        if previous == Some(key_id) && early {
+        if early {
             self.broken(|| format!("G9: {key_id} is removed before its grace is over"));
         }
     }

@@ -46,6 +46,9 @@ impl Moment {
 /// How many processes there are at most, people's included.
 pub(crate) const PROCESSES: usize = 4;
 
+/// How many calls no run makes that gets on.
+const ENDLESS: u64 = 100_000;
+
 /// The process that people's requests run in.
 pub(crate) const PEOPLE: usize = 3;
 
@@ -74,6 +77,8 @@ pub(crate) struct State {
     pub(crate) trace: Trace,
     pub(crate) processes: [Process; PROCESSES],
     pub(crate) mutant: Option<Mutant>,
+    /// Whether secrets go to sinks too.
+    pub(crate) sinks: bool,
     pub(crate) effects: u64,
     pub(crate) violation: Option<String>,
 }
@@ -149,9 +154,12 @@ impl World {
     /// Begins a call: it may be slow, its process may be stopped for a while, or end here.
     pub(crate) async fn begin(&self, process: usize, call: Call) -> Fate {
         let now = self.now();
-        let (fate, slow, stall) = {
+        let (fate, slow, stall, endless) = {
             let state = &mut *self.state();
             state.effects += 1;
+            if state.effects > ENDLESS {
+                state.broken(|| "G10: it never ends".to_owned());
+            }
             let fate = state.faults.fate(call, &mut state.chance);
             if fate != Fate::Fine {
                 state.trace.note(
@@ -165,13 +173,18 @@ impl World {
                 false => 0,
             };
             let slow = drawn(state.faults.slow, 8_000);
-            (fate, slow, drawn(state.faults.stall, 120_000))
+            (
+                fate,
+                slow,
+                drawn(state.faults.stall, 120_000),
+                state.effects > ENDLESS,
+            )
         };
         self.sleep(slow).await;
         if stall > 0 {
             self.stop(process, stall).await;
         }
-        if fate == Fate::CrashBefore {
+        if fate == Fate::CrashBefore || endless {
             self.crash(process).await;
         }
         fate

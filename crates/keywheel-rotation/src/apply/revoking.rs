@@ -25,6 +25,10 @@ impl Change<'_> {
         {
             secrets.previous = None;
         }
+        if secrets.current.key_id == Some(key_id) {
+            // The last secret of a connection that is deleted is not owed a second time.
+            secrets.current.key_id = None;
+        }
         if debt.reason == DebtReason::Superseded {
             secrets.current.refused_since = None;
         }
