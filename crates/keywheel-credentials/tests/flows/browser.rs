@@ -42,16 +42,9 @@ impl Browser {
             panic!("no page: {page:?}");
         };
         let action = attribute(between(html, "<form", ">"), "action");
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        for input in html.split("<input").skip(1) {
-            let input = input.split('>').next().unwrap();
-            if input.contains("hidden") {
-                form.append_pair(&attribute(input, "name"), &attribute(input, "value"));
-            }
-        }
-        form.extend_pairs(fields);
+        let form = fill_in(html, fields);
         let url = url.join(&action).unwrap();
-        self.go(url, Method::POST, form.finish()).await
+        self.go(url, Method::POST, form).await
     }
 
     async fn go(&mut self, mut url: Url, mut method: Method, mut body: String) -> Place {
@@ -99,6 +92,18 @@ impl Place {
             page @ Self::Page { .. } => panic!("not back at the application: {page:?}"),
         }
     }
+}
+
+/// The hidden fields of a page and these.
+fn fill_in(html: &str, fields: &[(&str, &str)]) -> String {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    for input in html.split("<input").skip(1) {
+        let input = input.split('>').next().unwrap();
+        if input.contains("hidden") {
+            form.append_pair(&attribute(input, "name"), &attribute(input, "value"));
+        }
+    }
+    form.extend_pairs(fields).finish()
 }
 
 fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
