@@ -1,11 +1,13 @@
 //! Whole flows, their logs and what `Debug` shows searched for every secret that they used.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use keywheel_core::{Report, Secret, TokenCredential, TokenRequest};
+use keywheel_core::{Report, ReqwestSend, Secret, TokenCredential, TokenRequest};
 use keywheel_credentials::{
-    AssertionCallback, AuthorizationCodeFlow, Callback, Certificate, CertificateCredential,
-    ClientAssertionCredential, ClientSecretCredential, ClientSecrets, CredentialChain,
+    AssertionCallback, AssertionFile, AuthorizationCodeFlow, Callback, Certificate,
+    CertificateCredential, ClientAssertionCredential, ClientSecretCredential, ClientSecrets,
+    CredentialChain, ManagedIdentity, ManagedIdentityCredential, PendingAuthorization, Prompt,
     RefreshTokenCredential, SealKey, prove_secret,
 };
 use keywheel_emulator::ExternalIssuer;
@@ -18,17 +20,36 @@ use crate::user::{sign_in, user_read};
 #[derive(Default)]
 struct Watch {
     shown: String,
+    types: BTreeSet<&'static str>,
     secrets: Vec<(&'static str, String)>,
 }
 
 impl Watch {
-    fn show(&mut self, value: &impl Debug) {
+    fn show<T: Debug>(&mut self, value: &T) {
+        let name = std::any::type_name::<T>();
+        let name = name.split('<').next().unwrap_or(name);
+        self.types.insert(name.rsplit("::").next().unwrap());
         self.shown.push_str(&format!("{value:?}\n{value:#?}\n"));
     }
 
     fn hide(&mut self, what: &'static str, secret: &str) {
         assert!(secret.len() >= 6, "{what} is too short to be looked for");
         self.secrets.push((what, secret.to_owned()));
+    }
+
+    /// Checks that a value of every type that this crate gives out was shown.
+    fn check_types(&self) {
+        let source = include_str!("../../src/lib.rs");
+        let exports = source.split("pub use self::").skip(1);
+        let exports = exports.flat_map(|export| {
+            let list = export.split(';').next().unwrap();
+            list.split(|c: char| !c.is_alphanumeric())
+        });
+        let types = exports.filter(|name| name.starts_with(char::is_uppercase));
+        let missing: Vec<_> = types
+            .filter(|name| !self.types.contains(name) && !TRAITS.contains(name))
+            .collect();
+        assert!(missing.is_empty(), "show these too: {missing:?}");
     }
 
     fn check(&self) {
@@ -40,6 +61,9 @@ impl Watch {
     }
 }
 
+/// What the crate exports that has no values.
+const TRAITS: [&str; 3] = ["ClientAssertion", "RefreshTokenStore", "SecretSource"];
+
 #[tokio::test]
 async fn no_flow_logs_or_shows_a_secret() {
     let (logs, _guard) = CapturedLogs::capture();
@@ -49,6 +73,8 @@ async fn no_flow_logs_or_shows_a_secret() {
     secrets(&rig, &mut watch).await;
     assertions(&rig, &mut watch).await;
     users(&rig, &mut watch).await;
+    machines(&mut watch).await;
+    words(&rig, &mut watch);
 
     watch.shown.push_str(&logs.text());
     assert!(
@@ -57,6 +83,7 @@ async fn no_flow_logs_or_shows_a_secret() {
         watch.shown
     );
     assert!(watch.secrets.len() > 12);
+    watch.check_types();
     watch.check();
 }
 
@@ -93,7 +120,51 @@ async fn secrets(rig: &Rig, watch: &mut Watch) {
     watch.show(&credential);
     watch.show(&credential.client());
     watch.show(&rig.endpoint());
-    watch.show(&CredentialChain::of(credential));
+    watch.show(&CredentialChain::of(credential.clone()));
+    #[cfg(feature = "azure-core")]
+    watch.show(&keywheel_credentials::AzureSdkCredential::new(credential));
+}
+
+/// The one secret of managed identities stands in a header.
+async fn machines(watch: &mut Watch) {
+    let header = Secret::new("the-identity-header");
+    watch.hide("identity header", header.expose());
+    let endpoint = "http://127.0.0.1:9/msi/token".parse().unwrap();
+    let identity = ManagedIdentity::app_service(endpoint, header);
+    watch.show(&identity);
+    let http = ReqwestSend::builder()
+        .without_system_roots()
+        .build()
+        .unwrap();
+    let credential = ManagedIdentityCredential::new(http, identity);
+    watch.show(&credential);
+    watch.show(&AssertionFile::new("/var/run/secrets/token"));
+}
+
+/// Requests, errors and what else has words of its own.
+fn words(rig: &Rig, watch: &mut Watch) {
+    let flow = AuthorizationCodeFlow::new(rig.client(), REDIRECT).unwrap();
+    watch.show(&user_read());
+    watch.show(&Prompt::Login);
+    watch.show(&AuthorizationCodeFlow::new(rig.client(), "http://app.example").unwrap_err());
+    watch.show(&PendingAuthorization::unseal("x", &SealKey::new(&[7; 32])).unwrap_err());
+
+    let (_, consent) = flow.begin_admin_consent(&rig.cloud.graph_scope());
+    watch.hide("state of a consent", consent.state().expose());
+    watch.show(&consent);
+    let foreign = "code=a-code-of-somebody-else&state=a-state-of-somebody-else";
+    watch.hide("foreign code", "a-code-of-somebody-else");
+    watch.hide("foreign state", "a-state-of-somebody-else");
+    let foreign = Callback::parse(foreign).unwrap();
+    let error = consent.complete(foreign, rig.emulator.clock().now());
+    let error = error.unwrap_err();
+    watch.show(&error);
+    watch.show(&error.kind());
+
+    let certificate = Certificate::read(rig.pem().as_bytes(), None).unwrap();
+    let end = certificate.not_after();
+    watch.show(&certificate.warning(end).unwrap());
+    watch.show(&certificate.check(end).unwrap_err());
 }
 
 async fn assertions(rig: &Rig, watch: &mut Watch) {
@@ -152,6 +223,7 @@ async fn users(rig: &Rig, watch: &mut Watch) {
     let refresh_token = authorization.refresh_token.clone().unwrap();
     watch.hide("refresh token", refresh_token.expose());
     watch.show(&authorization);
+    watch.show(&authorization.user);
 
     let request = TokenRequest::new("User.Read".parse().unwrap());
     let first = authorization.token.clone();
