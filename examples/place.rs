@@ -1,4 +1,5 @@
 //! Where an example runs: in the tenant that the environment names, or else in an emulator of its own.
+#![allow(dead_code, reason = "each example needs a part of it")]
 
 use std::env;
 use std::error::Error;
@@ -6,6 +7,7 @@ use std::error::Error;
 use keywheel::core::{ClientId, Cloud, ReqwestSend, TenantId, TokenRequest};
 use keywheel::credentials::TokenEndpoint;
 use keywheel_emulator::{DefaultApp, Emulator};
+use url::Url;
 
 pub(crate) type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
@@ -27,16 +29,9 @@ impl Place {
             return Self::emulated(emulator.start().await?);
         };
         let client = required("AZURE_CLIENT_ID")?;
-        let authority = variable("AZURE_AUTHORITY_HOST");
-        let authority = authority
-            .as_deref()
-            .unwrap_or(Cloud::public().authority().as_str())
-            .parse()?;
-        let graph = variable("KEYWHEEL_GRAPH_ENDPOINT");
-        let graph = graph
-            .as_deref()
-            .unwrap_or(Cloud::public().graph().as_str())
-            .parse()?;
+        let public = Cloud::public();
+        let authority = address("AZURE_AUTHORITY_HOST", public.authority())?;
+        let graph = address("KEYWHEEL_GRAPH_ENDPOINT", public.graph())?;
         let mut http = ReqwestSend::builder();
         if let Some(path) = variable("KEYWHEEL_CA_CERTIFICATE") {
             http = http.root_certificates(std::fs::read(path)?);
@@ -94,6 +89,15 @@ impl Place {
     pub(crate) fn graph(&self) -> TokenRequest {
         TokenRequest::new(self.cloud.graph_scope())
     }
+}
+
+fn address(name: &str, default: &Url) -> Result<Url> {
+    Ok(match variable(name) {
+        // The Azure SDKs take the authority with and without its scheme.
+        Some(host) if !host.contains("://") => Url::parse(&format!("https://{host}"))?,
+        Some(address) => address.parse()?,
+        None => default.clone(),
+    })
 }
 
 /// An empty variable counts as none.
