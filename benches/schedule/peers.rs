@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
-use rrule::RRuleResult;
+use rrule::{RRuleResult, RRuleSet};
 
 use crate::questions::{Question, due_time};
 
@@ -142,5 +142,5 @@ pub(crate) fn cron(pattern: &cron::Schedule, question: &Question<'_>) -> DateTim
 }
 
 pub(crate) fn rrule(question: &Question<'_>) -> RRuleResult {
-    question.rrule.clone().all(1)
+    RRuleSet::clone(&question.rrule).all(1)
 }

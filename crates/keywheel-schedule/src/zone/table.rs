@@ -39,6 +39,7 @@ impl Kind {
 pub(crate) struct Abbreviation(u64);
 
 impl Abbreviation {
+    const UNKNOWN: Self = Self(b'?' as u64);
     pub(crate) const UTC: Self = Self(u64::from_le_bytes(*b"UTC\0\0\0\0\0"));
 
     fn new(text: &impl Display) -> Option<Self> {
@@ -52,7 +53,7 @@ impl Abbreviation {
         let sign = if offset < 0 { '-' } else { '+' };
         let minutes = offset.unsigned_abs() / 60;
         let text = format_args!("{sign}{:02}:{:02}", minutes / 60, minutes % 60).to_string();
-        Self::new(&text).unwrap_or(Self(u64::from(b'?')))
+        Self::new(&text).unwrap_or(Self::UNKNOWN)
     }
 }
 
@@ -133,7 +134,7 @@ pub(crate) struct Table {
     kind_of: Box<[u16]>,
     kinds: Box<[Kind]>,
     /// The segment in which each stretch begins.
-    stretches: Box<[u16; STRETCHES]>,
+    stretches: [u16; STRETCHES],
     lowest_offset: i64,
     highest_offset: i64,
 }
@@ -251,6 +252,9 @@ impl Table {
     /// Returns when the clock shows `wall`.
     #[inline]
     pub(crate) fn at_wall(&self, wall: i64) -> Wall {
+        if self.ends.len() == 1 {
+            return Wall::Once(self.showing(wall, 0));
+        }
         // What ended before the clock, had it always been the fastest of all, showed this has ended.
         let ended = from_base(wall - self.highest_offset);
         let segment = self.search(&self.wall_ends, ended, from_base(wall));
@@ -292,6 +296,10 @@ impl Table {
 
     #[inline]
     fn segment_at(&self, at: i64) -> usize {
+        if self.ends.len() == 1 {
+            // UTC and its like, which never change.
+            return 0;
+        }
         let at = from_base(at);
         self.search(&self.ends, at, at)
     }
@@ -317,7 +325,6 @@ impl Table {
             + size_of_val(&*self.wall_ends)
             + size_of_val(&*self.kind_of)
             + size_of_val(&*self.kinds)
-            + size_of_val(&*self.stretches)
     }
 
     /// The last segment has no end, so that a search never runs past it.
@@ -336,8 +343,8 @@ impl Table {
     }
 }
 
-fn stretches(ends: &[u32]) -> Box<[u16; STRETCHES]> {
-    let mut stretches = Box::new([0; STRETCHES]);
+fn stretches(ends: &[u32]) -> [u16; STRETCHES] {
+    let mut stretches = [0; STRETCHES];
     for (stretch, first) in (0_u32..).zip(stretches.iter_mut()) {
         *first = ends.partition_point(|end| *end <= stretch << STRETCH_BITS) as u16;
     }
