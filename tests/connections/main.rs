@@ -1,0 +1,6 @@
+//! Stored connections by each method, against the emulator: what they are created of, the tokens that they
+//! give, and what happens when what they hold ends.
+
+mod certificate;
+mod place;
+mod sign_in;
