@@ -89,6 +89,14 @@ impl Work {
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
+
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
 }
 
 impl From<Claimed> for Work {

@@ -75,7 +75,7 @@ impl Rotator {
         }
     }
 
-    async fn release(&self, work: &mut Work) {
+    pub(crate) async fn release(&self, work: &mut Work) {
         if !work.released {
             // A lease that can't be given back ends by itself.
             drop(self.parts().store.release(&work.lease).await);
@@ -84,7 +84,7 @@ impl Rotator {
     }
 
     /// Sleeps until the wall clock shows `at`. It may step, so it is looked at every minute.
-    async fn sleep_until(&self, at: DateTime<Utc>) {
+    pub(crate) async fn sleep_until(&self, at: DateTime<Utc>) {
         while let Ok(wait) = (at - self.now()).to_std()
             && !wait.is_zero()
         {
