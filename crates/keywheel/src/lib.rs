@@ -45,7 +45,9 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `sqlite` | yes | [`sqlite`], the embedded store |
-//! | `postgres` | no | `postgres`, the store of many replicas |
+//! | `postgres` | no | [`postgres`], the store for any number of replicas |
+//! | `encrypted-keys` | no | certificates with private keys that a password protects |
+//! | `pfx` | no | certificates in PKCS#12 (PFX) archives |
 //! | `metrics` | no | metrics of the engine and the worker, through the `metrics` facade |
 
 mod builder;

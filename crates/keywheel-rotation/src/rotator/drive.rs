@@ -11,7 +11,8 @@ impl Rotator {
     /// Advances a connection until `done` says so, there is nothing more to do before `deadline`, or
     /// an error that does not pass comes up. Waits by the clock of `tokio::time`.
     ///
-    /// Returns what it was waiting for when it stopped, or `None` when `done` said so.
+    /// Returns what it was waiting for when it stopped, or `None` when `done` said so. For a connection
+    /// that was deleted there is nothing to wait for: [`Waiting::Idle`].
     ///
     /// # Errors
     ///
@@ -33,6 +34,7 @@ impl Rotator {
                 Err(error) => match error.kind() {
                     StoreErrorKind::Held { until } if until <= deadline => until,
                     StoreErrorKind::Held { .. } => return Ok(Some(Waiting::Lease)),
+                    StoreErrorKind::NotFound => return Ok(Some(Waiting::Idle)),
                     _ => return Err(error.into()),
                 },
             };
