@@ -24,14 +24,18 @@ fn count(kind: &EventKind) {
         EventKind::Promoted { .. } => rotation("promoted").increment(1),
         EventKind::Quarantined { .. } => rotation("quarantined").increment(1),
         EventKind::Aborted { .. } => rotation("aborted").increment(1),
+        EventKind::Overtaken { .. } => rotation("overtaken").increment(1),
         EventKind::Minted { .. } => counter!(name::MINTED).increment(1),
         EventKind::Unresolved { .. } => counter!(name::UNRESOLVED).increment(1),
         EventKind::OrphanFound { .. } => counter!(name::ORPHANS).increment(1),
         EventKind::Revoked { reason, .. } => {
             counter!(name::REVOKED, "reason" => word(reason)).increment(1);
         }
-        EventKind::Failed { step, trouble } => {
-            let labels = [("step", step.clone()), ("kind", word(&trouble.kind))];
+        EventKind::Failed { trouble } => {
+            let labels = [
+                ("step", trouble.step.clone()),
+                ("kind", word(&trouble.kind)),
+            ];
             counter!(name::FAILURES, &labels).increment(1);
         }
         _ => {}

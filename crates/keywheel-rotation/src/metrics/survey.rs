@@ -51,10 +51,11 @@ async fn walk(rotator: &Rotator) -> Result<(), StoreError> {
 }
 
 /// Those too that no connection has, so that an alert ends.
-const ALL: [Health; 5] = [
+const ALL: [Health; 6] = [
     Health::Active,
     Health::Expiring,
     Health::Halted,
     Health::LockedOut,
+    Health::NeedsReauth,
     Health::StoreBehind,
 ];

@@ -41,7 +41,7 @@ macro_rules! metrics {
 
 metrics! {
     ROTATIONS "keywheel_rotations_total" Counter ["outcome"]
-        "Rotations that came to this point: `promoted`, `confirmed`, `quarantined`, `aborted`.";
+        "Rotations that came to this point: `promoted`, `confirmed`, `quarantined`, `aborted`, `overtaken`.";
     FAILURES "keywheel_rotation_failures_total" Counter ["step", "kind"]
         "Steps that failed and are tried again, by what must be done about it.";
     STEPS "keywheel_steps_total" Counter ["step", "outcome"]
@@ -63,7 +63,7 @@ metrics! {
     EXPIRY "keywheel_secret_expiry_timestamp_seconds" Gauge ["namespace", "connection"]
         "When the connection's current secret ends, in seconds since 1970. Days left: (x - time()) / 86400.";
     CONNECTIONS "keywheel_connections" Gauge ["health"]
-        "Connections by health: `active`, `expiring`, `halted`, `locked-out`, `store-behind`. Counted every five minutes or so by each worker: take the maximum, not the sum.";
+        "Connections by health: `active`, `expiring`, `halted`, `locked-out`, `needs-reauth`, `store-behind`. Counted every five minutes or so by each worker: take the maximum, not the sum.";
     LAG "keywheel_worker_lag_seconds" Histogram []
         "How long after it was due a rotation began.";
     IN_FLIGHT "keywheel_worker_in_flight" Gauge []

@@ -1,5 +1,5 @@
 use chrono::{DateTime, Utc};
-use keywheel_connection::{Connection, LeaseChange, Save};
+use keywheel_connection::{Connection, ConnectionId, LeaseChange, Save};
 use keywheel_core::Report;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -35,13 +35,7 @@ pub(super) async fn drive(
         let advance = match measured(&rotator, &mut work).await {
             Ok(advance) => advance,
             Err(error) => {
-                let connection = work.connection().id;
-                if error.kind() == RotateErrorKind::LeaseLost {
-                    tracing::info!(%connection, "worker.lease_lost");
-                    return Turn::LeaseLost;
-                }
-                tracing::warn!(%connection, error = %Report(&error), "worker.step_not_saved");
-                return Turn::StoreFailed;
+                return failed(work.connection().id, &error);
             }
         };
         if !work.is_held() {
@@ -62,6 +56,20 @@ pub(super) async fn drive(
                 rotator.release(&mut work).await;
                 return Turn::Done;
             }
+        }
+    }
+}
+
+fn failed(connection: ConnectionId, error: &RotateError) -> Turn {
+    match error.kind() {
+        RotateErrorKind::Gone => Turn::Done,
+        RotateErrorKind::LeaseLost => {
+            tracing::info!(%connection, "worker.lease_lost");
+            Turn::LeaseLost
+        }
+        RotateErrorKind::Store => {
+            tracing::warn!(%connection, error = %Report(error), "worker.step_not_saved");
+            Turn::StoreFailed
         }
     }
 }
