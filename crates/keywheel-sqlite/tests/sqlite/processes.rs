@@ -104,7 +104,7 @@ async fn writes_until_it_is_killed() {
         .open()
         .await
         .unwrap();
-    load(Arc::new(store), |ack| Child::report(ack)).await;
+    load(Arc::new(store), Child::report).await;
 }
 
 /// Sixteen claimers in four processes share a file.
@@ -190,7 +190,7 @@ async fn holds_a_lease_too_long() {
 /// What a worker holds does not grow with the number of connections that are not due.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_cost_a_worker_no_memory() {
-    let mut peaks = Vec::new();
+    let mut held_by = Vec::new();
     for count in [100, cases(20_000, 100_000) as usize] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keywheel.db");
@@ -202,10 +202,10 @@ async fn idle_connections_cost_a_worker_no_memory() {
         let lines = tokio::task::spawn_blocking(|| child.finish())
             .await
             .unwrap();
-        peaks.push(lines[0].parse::<u64>().unwrap());
+        held_by.push(lines[0].parse::<u64>().unwrap());
     }
-    println!("peak memory of a worker, with few and with many connections: {peaks:?} kB");
-    assert!(peaks[1] < peaks[0] + 1_024, "{peaks:?} kB");
+    println!("memory of a worker, with few and with many connections: {held_by:?} kB");
+    assert!(held_by[1] < held_by[0] + 1_024, "{held_by:?} kB");
 }
 
 #[tokio::test]
@@ -221,10 +221,11 @@ async fn polls() {
             .await;
         assert_eq!(claims.unwrap(), []);
     }
+    // Without what is mapped from the program's file, which depends on what else the machine reads.
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let peak = status
+    let held = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .find_map(|line| line.strip_prefix("RssAnon:"))
         .unwrap();
-    Child::report(peak.trim().trim_end_matches(" kB"));
+    Child::report(held.trim().trim_end_matches(" kB"));
 }
