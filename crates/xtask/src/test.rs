@@ -14,11 +14,12 @@ pub(crate) enum Extent {
 }
 
 /// The examples that end by themselves and need no network, with what they are told on the command line.
-const EXAMPLES: [(&str, &[&str]); 5] = [
+const EXAMPLES: [(&str, &[&str]); 6] = [
     ("authorization_code", &["--check"]),
     ("azure_sdk", &[]),
     ("certificate", &[]),
     ("client_secret", &[]),
+    ("envelope_sealer", &[]),
     ("quickstart", &[]),
 ];
 
@@ -41,6 +42,11 @@ pub(crate) fn run(extent: Extent) -> ExitCode {
 }
 
 fn slow(steps: &mut Steps) {
+    // All features together answer from fresh time zone data; this is what is said without.
+    steps.run(
+        "stale time zones are warned of",
+        &mut cargo("test -p keywheel-schedule --lib --locked -- zone:: schedule::"),
+    );
     for (example, arguments) in EXAMPLES {
         // Built with the tests just now; `cargo run` would build it again with fewer features.
         let path = root().join("target/debug/examples").join(example);

@@ -1,0 +1,12 @@
+//! The worker, on virtual time: many connections, several workers, stores and directories that fail.
+#![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
+mod crowd;
+mod delivery;
+mod directory;
+mod fleet;
+mod shaky;
+mod share;
+mod shutdown;
+mod sinks;
+mod trouble;
