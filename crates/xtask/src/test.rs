@@ -14,7 +14,7 @@ pub(crate) enum Extent {
 }
 
 /// The examples that end by themselves and need no network.
-const EXAMPLES: [&str; 1] = ["quickstart"];
+const EXAMPLES: [&str; 3] = ["expiring_credentials", "preflight", "quickstart"];
 
 pub(crate) fn run(extent: Extent) -> ExitCode {
     let mut steps = Steps::default();
