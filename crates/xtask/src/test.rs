@@ -14,7 +14,12 @@ pub(crate) enum Extent {
 }
 
 /// The examples that end by themselves and need no network.
-const EXAMPLES: [&str; 2] = ["envelope_sealer", "quickstart"];
+const EXAMPLES: [&str; 4] = [
+    "envelope_sealer",
+    "expiring_credentials",
+    "preflight",
+    "quickstart",
+];
 
 pub(crate) fn run(extent: Extent) -> ExitCode {
     let mut steps = Steps::default();
