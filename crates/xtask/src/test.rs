@@ -14,12 +14,14 @@ pub(crate) enum Extent {
 }
 
 /// The examples that end by themselves and need no network, with what they are told on the command line.
-const EXAMPLES: [(&str, &[&str]); 6] = [
+const EXAMPLES: [(&str, &[&str]); 8] = [
     ("authorization_code", &["--check"]),
     ("azure_sdk", &[]),
     ("certificate", &[]),
     ("client_secret", &[]),
     ("envelope_sealer", &[]),
+    ("expiring_credentials", &[]),
+    ("preflight", &[]),
     ("quickstart", &[]),
 ];
 
