@@ -51,6 +51,7 @@ impl World {
         state
             .trace
             .note(now, None, format_args!("an administrator: {deed:?}"));
+        state.directory.interfered = now;
         match deed {
             Deed::Adds => {
                 let lags = lags(state);

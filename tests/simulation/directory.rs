@@ -13,6 +13,8 @@ const REPLICAS: usize = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     pub(crate) applications: Vec<Application>,
+    /// When an administrator last did something.
+    pub(crate) interfered: Moment,
     serial: u64,
 }
 

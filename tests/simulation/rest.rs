@@ -1,7 +1,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{Actor, ConnectionId, TroubleKind};
 use keywheel_core::{ClientSecret, Secret};
-use keywheel_rotation::{Connections, Health, Status};
+use keywheel_rotation::{Connections, Farewell, Health, Status};
 
 use super::administrators::add;
 use super::directory::Lags;
@@ -113,6 +113,10 @@ fn needs_a_person(world: &World, id: ConnectionId) -> Option<TroubleKind> {
 fn truly_needs_a_person(world: &World, id: ConnectionId, kind: TroubleKind) {
     let now = world.now();
     let state = &mut *world.state();
+    // It may not have been tried again since somebody put it right.
+    if now.0 - state.directory.interfered.0 < 2 * HOUR {
+        return;
+    }
     let truly = {
         let application = state.directory.application(client());
         match kind {
@@ -131,6 +135,16 @@ fn truly_needs_a_person(world: &World, id: ConnectionId, kind: TroubleKind) {
 /// Does what the trouble asks for.
 async fn help(world: &World, connections: &Connections, id: ConnectionId, kind: TroubleKind) {
     let actor = Actor::named("test");
+    let leaving = world.state().truth.record(id).is_some_and(|record| {
+        let rotation = record.connection.rotation.as_ref();
+        rotation.is_some_and(|rotation| rotation.farewell.is_some())
+    });
+    if leaving && kind == TroubleKind::LockedOut {
+        let left = connections.delete(id, Farewell::Leave, &actor).await;
+        let left = left.map_err(|error| error.to_string());
+        world.note(PEOPLE, format_args!("delete at once: {left:?}"));
+        return;
+    }
     if kind == TroubleKind::LockedOut {
         let (key_id, text) = {
             let now = world.now();

@@ -313,15 +313,16 @@ impl State {
         if run.cause != Cause::Schedule {
             return;
         }
-        let plan = |rotation: &Rotation| rotation.settings.plan.clone();
-        let plan = record.rotation().map(plan);
-        let days = plan.map_or(1, |plan| i64::from(plan.schedule().interval_days()));
-        let least = (days - 1) * 86_400_000 - record.misled;
+        let schedule = record
+            .rotation()
+            .map(|r| r.settings.plan.schedule().clone());
         let earlier = record.scheduled.replace((run.id, now));
-        if let Some((other, at)) = earlier
-            && now.0 - at.0 < least
-        {
-            self.broken(|| format!("G9: {} follows {other} after {} ms", run.id, now.0 - at.0));
+        let (Some((other, at)), Some(schedule)) = (earlier, schedule) else {
+            return;
+        };
+        let next = schedule.next_after(at.date());
+        if next.is_some_and(|next| next.at() > now.plus(record.misled).date()) {
+            self.broken(|| format!("G9: {} follows {other} on one date", run.id));
         }
     }
 

@@ -1,7 +1,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
-    Candidate, Cause, Connection, Debt, DebtReason, Held, Mode, Origin, Phase, Rotation, Secrets,
-    Trouble, TroubleKind,
+    Candidate, Cause, Connection, Debt, DebtReason, Held, Mode, Origin, Phase, Rotation, Run,
+    Secrets, Trouble, TroubleKind,
 };
 use keywheel_core::KeyId;
 use keywheel_schedule::{Lifetime, Why};
@@ -391,7 +391,9 @@ fn holds_up_mint(trouble: &Trouble) -> bool {
 /// still works. That one waits for it: see [`Rotator`](crate::Rotator).
 fn repair_at(rotation: &Rotation, secrets: &Secrets, policy: &Policy) -> Option<DateTime<Utc>> {
     let refused = secrets.current.refused_since?;
-    let replaced = rotation.run.is_none() || is_promoted(rotation);
+    // A repair that could not mint goes on.
+    let repairs = |run: Run| run.promoted_at.is_some() || run.cause == Cause::Repair;
+    let replaced = rotation.run.is_none_or(repairs);
     let fallback = secrets.previous.is_some() && replaced;
     fallback.then_some(refused + policy.patience)
 }
