@@ -56,7 +56,8 @@ fn slow(steps: &mut Steps) {
 /// Python and Node, minutes for Rust the first time.
 fn clients(steps: &mut Steps, extent: Extent) {
     // The features of the whole workspace, so that nothing is built anew.
-    let mut arguments = "test --workspace --all-features --locked --test interop -- --ignored".to_owned();
+    let mut arguments =
+        "test --workspace --all-features --locked --test interop -- --ignored".to_owned();
     if extent != Extent::Full {
         arguments.push_str(" --skip for_node");
     }
