@@ -120,8 +120,9 @@ fn sentence(event: &EventKind) -> Option<String> {
             Some(next) => format!("confirmed; the next rotation is due at {}", time(*next)),
             None => "confirmed".to_owned(),
         },
-        EventKind::Failed { step, trouble, .. } => format!(
-            "{step} failed: {}; again at {}",
+        EventKind::Failed { trouble, .. } => format!(
+            "{} failed: {}; again at {}",
+            trouble.step,
             trouble.message,
             time(trouble.retry_at)
         ),

@@ -194,9 +194,7 @@ pub enum EventKind {
     /// A step failed.
     #[serde(rename = "rotation.failed")]
     Failed {
-        /// Which step, as in `mint`.
-        step: String,
-        /// What happened, what to do, and when it is tried again.
+        /// Which step, what happened, what to do, and when it is tried again.
         #[serde(flatten)]
         trouble: Trouble,
     },
@@ -219,6 +217,15 @@ pub enum EventKind {
         rotation: RotationId,
         /// The secret that was given up, if there was one.
         key_id: Option<KeyId>,
+    },
+    /// Another rotation began before this one was confirmed: its secret was taken back, replaced by one
+    /// that was given, or refused. The secrets that it leaves are revoked with those of the other one.
+    #[serde(rename = "rotation.overtaken")]
+    Overtaken {
+        /// The rotation that ends here.
+        rotation: RotationId,
+        /// The one that goes on.
+        by: RotationId,
     },
     /// A sink has the new secret.
     #[serde(rename = "sink.published")]

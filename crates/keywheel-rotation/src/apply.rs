@@ -7,7 +7,7 @@ mod revoking;
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
     Actor, Cause, Completed, Connection, ConnectionId, Debt, DebtReason, Entry, EventKind,
-    Inspection, Marker, Phase, Rotation, RotationId, Sealed, Secrets,
+    Inspection, Marker, Phase, Rotation, RotationId, Sealed, Secrets, Trouble,
 };
 use keywheel_core::KeyId;
 
@@ -21,6 +21,11 @@ pub(crate) enum Outcome {
     Abandoned,
     Aborted,
     Adopted,
+    /// Entra refuses the current secret, so the one before it was not removed.
+    CurrentRefused {
+        key_id: KeyId,
+        failure: Failure,
+    },
     Delivered {
         sink: String,
     },
@@ -92,6 +97,7 @@ pub(crate) fn apply(
 ) -> Vec<Entry> {
     let mut change = Change {
         id: connection.id,
+        managed: connection.credential.via().is_some(),
         now,
         policy,
         events: Vec::new(),
@@ -118,6 +124,8 @@ pub(crate) fn apply(
 /// One outcome on its way into a record, and the events that it makes.
 struct Change<'a> {
     id: ConnectionId,
+    /// Whether another connection authenticates for this one.
+    managed: bool,
     now: DateTime<Utc>,
     policy: &'a Policy,
     events: Vec<EventKind>,
@@ -148,7 +156,10 @@ impl Change<'_> {
                 self.abandoned(rotation);
                 self.trouble(rotation, secrets, "mint", failure);
             }
-            Outcome::Adopted => self.adopted(rotation),
+            Outcome::Adopted => self.adopted(rotation, secrets),
+            Outcome::CurrentRefused { key_id, failure } => {
+                self.current_refused(rotation, secrets, *key_id, failure);
+            }
             Outcome::Proved { read } => self.proved(rotation, secrets, read.as_ref()),
             Outcome::ProofRefused => self.refused(rotation),
             Outcome::ProofFailed(failure) => self.postponed(rotation, secrets, "prove", failure),
@@ -219,8 +230,10 @@ impl Change<'_> {
         step: &str,
         failure: &Failure,
     ) {
-        let before = rotation.trouble.take();
+        let before = rotation.trouble.take().filter(|t| t.step == step);
         let attempts = before.as_ref().map_or(0, |trouble| trouble.attempts) + 1;
+        // A replica that lags behind may refuse a good secret: one refusal is no lock-out.
+        let failure = &failure.after(attempts, self.policy);
         let delay = failure.delay(
             self.id,
             attempts,
@@ -229,13 +242,26 @@ impl Change<'_> {
             secrets.current.end,
         );
         let trouble = failure.trouble(before, self.now, self.now + delay);
+        self.troubled(rotation, trouble.during(step));
+    }
+
+    fn troubled(&mut self, rotation: &mut Rotation, trouble: Trouble) {
         self.events.push(EventKind::Failed {
-            step: step.to_owned(),
             trouble: trouble.clone(),
         });
         rotation.trouble = Some(trouble);
     }
 }
+
+/// Ends the trouble of these steps: one of them succeeded, or will not be made.
+fn end_trouble(rotation: &mut Rotation, steps: &[&str]) {
+    rotation
+        .trouble
+        .take_if(|trouble| steps.contains(&trouble.step.as_str()));
+}
+
+/// The steps that make a new secret.
+const MAKING: [&str; 3] = ["mint", "prove", "publish"];
 
 /// Whether we hold the secret, or know already that it must go.
 fn is_ours(rotation: &Rotation, secrets: &Secrets, key_id: KeyId) -> bool {

@@ -156,6 +156,16 @@ fn rotation_of(connection: &Connection) -> Result<&Rotation> {
     })
 }
 
+/// A connection that is being deleted takes nothing new on.
+fn stays(rotation: &Rotation) -> Result<()> {
+    if rotation.farewell.is_some() {
+        return Err(ConnectionError::state(
+            "the connection is being deleted, and its secrets revoked; create it anew",
+        ));
+    }
+    Ok(())
+}
+
 fn changed(what: &str) -> Option<EventKind> {
     Some(EventKind::Changed {
         what: what.to_owned(),

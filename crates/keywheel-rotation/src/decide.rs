@@ -1,6 +1,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
     Candidate, Cause, Connection, Debt, DebtReason, Held, Mode, Origin, Phase, Rotation, Secrets,
+    Trouble, TroubleKind,
 };
 use keywheel_core::KeyId;
 use keywheel_schedule::{Lifetime, Why};
@@ -158,7 +159,8 @@ fn record_only(
     if candidate.is_none() && is_over(rotation) {
         return Some(Step::Finish);
     }
-    if candidate.is_none() && rotation.offer.is_some() && rotation.pause.is_none() {
+    // Somebody gave it: a pause does not hold it up.
+    if candidate.is_none() && rotation.offer.is_some() {
         return Some(Step::Adopt);
     }
     let days = reminder(&secrets.current, now).filter(|_| is_stuck(rotation))?;
@@ -350,11 +352,15 @@ fn mint(
     if !may_mint(rotation) {
         return None;
     }
-    let (at, cause) = wanted(rotation, secrets, now)?;
-    if !has_slot(rotation, secrets, now, policy) {
+    let (at, cause) = if let Some(at) = repair_at(rotation, secrets, policy) {
+        (at, Cause::Repair)
+    } else if is_promoted(rotation) || !has_slot(rotation, secrets, now, policy) {
         return None;
-    }
-    let retry = rotation.trouble.as_ref().map(|trouble| trouble.retry_at);
+    } else {
+        wanted(rotation, secrets, now)?
+    };
+    let trouble = rotation.trouble.as_ref().filter(|t| holds_up_mint(t));
+    let retry = trouble.map(|trouble| trouble.retry_at);
     let late = retry.is_some_and(|retry| retry > at);
     Some(Item {
         at: retry.map_or(at, |retry| retry.max(at)),
@@ -366,14 +372,28 @@ fn mint(
     })
 }
 
-/// Nothing is minted beside another candidate, while somebody holds the rotation, while the replaced
-/// secret of this rotation lives on, or while it is open whether an earlier call minted.
+/// Nothing is minted beside another candidate, while somebody holds the rotation, or while it is open
+/// whether an earlier call minted.
 fn may_mint(rotation: &Rotation) -> bool {
     rotation.phase == Phase::Idle
         && rotation.pause.is_none()
         && rotation.farewell.is_none()
-        && !is_promoted(rotation)
         && rotation.dead_markers.iter().all(|marker| marker.settled)
+}
+
+/// Trouble with the mint itself, or with what the directory shows. An orphan that can't be removed holds
+/// up nothing but its slot.
+fn holds_up_mint(trouble: &Trouble) -> bool {
+    trouble.step == "mint" || trouble.kind == TroubleKind::StoreBehind
+}
+
+/// When the current secret is replaced because Entra refuses it for too long, while the one before it
+/// still works. That one waits for it: see [`Rotator`](crate::Rotator).
+fn repair_at(rotation: &Rotation, secrets: &Secrets, policy: &Policy) -> Option<DateTime<Utc>> {
+    let refused = secrets.current.refused_since?;
+    let replaced = rotation.run.is_none() || is_promoted(rotation);
+    let fallback = secrets.previous.is_some() && replaced;
+    fallback.then_some(refused + policy.patience)
 }
 
 /// When a new secret is wanted, and why: a rotation that has begun goes on, one that was asked for

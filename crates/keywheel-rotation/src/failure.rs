@@ -13,6 +13,7 @@ pub(crate) struct Failure {
     message: String,
     retry_after: Option<TimeDelta>,
     lifetime_too_long: bool,
+    refusal: bool,
 }
 
 impl Failure {
@@ -22,6 +23,7 @@ impl Failure {
             message,
             retry_after: None,
             lifetime_too_long: false,
+            refusal: false,
         }
     }
 
@@ -31,6 +33,28 @@ impl Failure {
             "the connection does not authenticate with a client secret, so there is none to rotate"
                 .to_owned(),
         )
+    }
+
+    /// Whether Entra does not accept the secret that was used.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.refusal
+    }
+
+    /// The same failure as something that passes, for a secret that nothing depends on yet.
+    pub(crate) fn passing(mut self) -> Self {
+        self.kind = TroubleKind::Transient;
+        self
+    }
+
+    /// What the failure means after so many in a row: a secret that was good is refused for good only
+    /// when it is refused again and again.
+    pub(crate) fn after(&self, attempts: u32, policy: &Policy) -> Self {
+        let failure = self.clone();
+        if self.refusal && attempts < policy.agreeing_reads.into() {
+            failure.passing()
+        } else {
+            failure
+        }
     }
 
     /// How long until the next attempt, which is the `attempts`-th in a row that failed. The end of the
@@ -117,6 +141,10 @@ impl From<&IssuerError> for Failure {
         Self {
             retry_after,
             lifetime_too_long: error.kind() == IssuerErrorKind::LifetimeTooLong,
+            refusal: matches!(
+                error.kind(),
+                IssuerErrorKind::Expired | IssuerErrorKind::Refused
+            ),
             ..Self::new(kind, Report(error).to_string())
         }
     }

@@ -40,6 +40,8 @@ pub enum Ending {
     Aborted,
     /// The new secret is in use, and the replaced one is gone.
     Confirmed,
+    /// Another rotation began before it was confirmed.
+    Overtaken,
 }
 
 /// One thing that happened in a rotation.
@@ -104,6 +106,7 @@ impl PastRotation {
         match event.kind {
             EventKind::Confirmed { .. } => self.ended = Some((event.at, Ending::Confirmed)),
             EventKind::Aborted { .. } => self.ended = Some((event.at, Ending::Aborted)),
+            EventKind::Overtaken { .. } => self.ended = Some((event.at, Ending::Overtaken)),
             _ => {}
         }
         let facts: Facts = serde_json::from_str(body).unwrap_or_default();
@@ -150,6 +153,7 @@ fn of(event: &EventKind) -> Option<RotationId> {
         | EventKind::Proved { rotation, .. }
         | EventKind::Promoted { rotation, .. }
         | EventKind::Aborted { rotation, .. }
+        | EventKind::Overtaken { rotation, .. }
         | EventKind::Confirmed { rotation, .. } => Some(*rotation),
         _ => None,
     }

@@ -2,8 +2,9 @@
 //!
 //! [`decide`] is the whole state machine, and pure: it looks at a
 //! [`Connection`](keywheel_connection::Connection), the time and a [`Policy`], and names the next
-//! [`Step`]. [`Rotator`] carries a step out and saves what came of it with a precondition. Everything
-//! that it needs comes through ports: the store, the issuer, the sealer, the clock.
+//! [`Step`]. [`Rotator`] carries a step out and saves what came of it with a precondition. [`Worker`]
+//! claims what is due and drives many connections at once. Everything that they need comes through ports:
+//! the store, the issuer, the sealer, the clock.
 //!
 //! # The order of things
 //!
@@ -28,6 +29,7 @@ mod policy;
 mod retry;
 mod rotator;
 mod status;
+mod worker;
 
 pub use self::connections::{
     ConnectionError, ConnectionErrorKind, Connections, Disabled, Farewell, NewConnection,
@@ -41,3 +43,4 @@ pub use self::rotator::{
     Advance, RotateError, RotateErrorKind, Rotator, RotatorParts, Sinks, Work,
 };
 pub use self::status::{Health, Status};
+pub use self::worker::{Worker, WorkerEnded, WorkerHealth, WorkerMonitor, WorkerOptions};

@@ -29,6 +29,9 @@ pub struct Policy {
     /// How long a new secret may be refused before it is given up. Default: 15 minutes; the longest
     /// propagation that was ever reported is "minutes".
     pub patience: TimeDelta,
+    /// How old the last proof of the current secret may be when the one before it is revoked; it is proven
+    /// anew where that is longer ago. Default: 5 minutes.
+    pub fresh: TimeDelta,
     /// How many secrets of ours an application may hold at once. Default: two, the old and the new.
     pub slots: usize,
     /// How long to wait after a step that failed. Default: 2 seconds, doubling up to an hour.
@@ -53,6 +56,7 @@ impl Default for Policy {
             read_spacing: TimeDelta::seconds(2),
             watch: TimeDelta::days(1),
             patience: TimeDelta::minutes(15),
+            fresh: TimeDelta::minutes(5),
             slots: 2,
             retry,
             halted: TimeDelta::hours(1),
@@ -65,8 +69,22 @@ impl Default for Policy {
 impl Policy {
     /// Takes over the names of the sinks that an engine has.
     pub(crate) fn name_sinks(&mut self, sinks: &Sinks) {
-        let name = |sink: &Arc<dyn SecretSink>| sink.name().to_owned();
-        self.sinks_before = sinks.before.iter().map(name).collect();
-        self.sinks_after = sinks.after.iter().map(name).collect();
+        self.sinks_before = names(&sinks.before);
+        self.sinks_after = names(&sinks.after);
     }
+}
+
+/// The record knows sinks by their names, so the second one of a name gets another.
+fn names(sinks: &[Arc<dyn SecretSink>]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for sink in sinks {
+        let name = sink.name();
+        let same = names.iter().filter(|known| *known == name).count();
+        names.push(if same == 0 {
+            name.to_owned()
+        } else {
+            format!("{name} ({})", names.len())
+        });
+    }
+    names
 }

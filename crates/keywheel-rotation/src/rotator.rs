@@ -89,6 +89,14 @@ impl Work {
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
+
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
 }
 
 impl From<Claimed> for Work {
@@ -129,6 +137,8 @@ pub struct RotateError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RotateErrorKind {
+    /// The connection was deleted. Stop working on it.
+    Gone,
     /// Somebody else took over. Stop working on the connection.
     LeaseLost,
     /// The store failed: see the source. Nothing is lost; call again when it is well.
@@ -159,6 +169,7 @@ impl From<StoreError> for RotateError {
     fn from(source: StoreError) -> Self {
         let kind = match source.kind() {
             StoreErrorKind::LeaseLost => RotateErrorKind::LeaseLost,
+            StoreErrorKind::NotFound => RotateErrorKind::Gone,
             _ => RotateErrorKind::Store,
         };
         Self { kind, source }
@@ -167,6 +178,7 @@ impl From<StoreError> for RotateError {
 
 fn describe(kind: RotateErrorKind) -> &'static str {
     match kind {
+        RotateErrorKind::Gone => "the connection was deleted",
         RotateErrorKind::LeaseLost => "another process took the connection over",
         RotateErrorKind::Store => "the rotation could not be saved",
     }
@@ -222,7 +234,7 @@ impl Rotator {
             Step::Delete => self.delete(work).await?,
             step => {
                 let effect = self.carry_out(&work.connection, &step);
-                let outcome = self.holding(&work.lease, effect).await;
+                let outcome = self.holding(&work.lease, effect).await?;
                 self.commit(work, outcome.as_ref()).await?;
             }
         }
@@ -233,17 +245,42 @@ impl Rotator {
         self.parts().clock.now()
     }
 
-    /// Renews the lease for as long as an effect takes. Losing it is found out by the next save.
-    async fn holding<T>(&self, lease: &Lease, effect: impl Future<Output = T> + Send) -> T {
+    /// Renews the lease for as long as an effect takes. An effect that somebody else may be making too is
+    /// dropped: they account for it.
+    async fn holding<T>(
+        &self,
+        lease: &Lease,
+        effect: impl Future<Output = T> + Send,
+    ) -> Result<T, StoreError> {
         let mut effect = pin!(effect);
         loop {
             tokio::select! {
                 biased;
-                done = &mut effect => return done,
+                done = &mut effect => return Ok(done),
                 () = sleep(lease.span / 3) => {
-                    drop(self.parts().store.renew(lease, lease.span).await);
+                    let renewed = self.parts().store.renew(lease, lease.span).await;
+                    // A store that does not answer may do so again before the lease ends.
+                    if let Err(error) = renewed
+                        && is_over(error.kind())
+                    {
+                        return Err(error);
+                    }
                 }
             }
+        }
+    }
+
+    /// The same for a mint, whose answer is worth having even when somebody else took over: what it
+    /// minted can be removed by its key id.
+    async fn holding_to_the_end<T>(
+        &self,
+        lease: &Lease,
+        effect: impl Future<Output = T> + Send,
+    ) -> T {
+        let mut effect = pin!(effect);
+        match self.holding(lease, &mut effect).await {
+            Ok(done) => done,
+            Err(_) => effect.await,
         }
     }
 }
@@ -254,6 +291,11 @@ impl fmt::Debug for Rotator {
             .field("policy", &self.0.policy)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether somebody else has the connection now, or nobody.
+fn is_over(lease: StoreErrorKind) -> bool {
+    matches!(lease, StoreErrorKind::LeaseLost | StoreErrorKind::NotFound)
 }
 
 /// Returns when a worker should look at `connection` next.

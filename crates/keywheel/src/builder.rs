@@ -6,7 +6,7 @@ use keywheel_core::{
     BuildError, Clock, CredentialError, Entropy, HttpSend, ReqwestSend, SystemClock, SystemEntropy,
 };
 use keywheel_entra::{ConnectionCredential, EntraIssuer};
-use keywheel_rotation::{Connections, Policy, Rotator, RotatorParts, Sinks};
+use keywheel_rotation::{Connections, Policy, Rotator, RotatorParts, Sinks, Worker};
 
 /// The default parts, wired together. Clones share them.
 #[derive(Clone)]
@@ -55,6 +55,13 @@ impl Keywheel {
     #[must_use]
     pub fn rotator(&self) -> &Rotator {
         &self.rotator
+    }
+
+    /// Returns a worker that drives every connection of the store. Spawn its
+    /// [`run`](Worker::run), in as many processes as you like.
+    #[must_use]
+    pub fn worker(&self) -> Worker {
+        Worker::new(self.rotator.clone())
     }
 
     /// Returns what talks to Entra and Graph, for a preflight.

@@ -217,6 +217,8 @@ pub enum Cause {
     Initial,
     /// Somebody asked.
     Manual,
+    /// Entra refuses the current secret, and the one before it still works.
+    Repair,
     /// Somebody asked for the secret before, inside its grace.
     RollBack,
     /// The schedule.
@@ -517,6 +519,9 @@ impl DeadMarker {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Trouble {
+    /// Which step failed, as in `mint`. A success of that step ends the trouble.
+    #[serde(default)]
+    pub step: String,
     /// What to do about it.
     pub kind: TroubleKind,
     /// What happened and what to do next, in words, with Entra's or Graph's code and correlation id.
@@ -539,12 +544,20 @@ impl Trouble {
         retry_at: DateTime<Utc>,
     ) -> Self {
         Self {
+            step: String::new(),
             kind,
             message: message.into(),
             since,
             attempts: 1,
             retry_at,
         }
+    }
+
+    /// Names the step that failed.
+    #[must_use]
+    pub fn during(mut self, step: impl Into<String>) -> Self {
+        self.step = step.into();
+        self
     }
 }
 

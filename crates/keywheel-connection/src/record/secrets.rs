@@ -92,6 +92,10 @@ pub struct Held {
     pub end: Option<DateTime<Utc>>,
     /// Since when it is the current one.
     pub since: DateTime<Utc>,
+    /// Since when Entra refuses it although it was proven: somebody removed it, or its end was brought
+    /// forward.
+    #[serde(default)]
+    pub refused_since: Option<DateTime<Utc>>,
     /// The last warning of its end that was given: how many days before.
     pub reminded: Option<u16>,
     /// Where it came from.
@@ -108,6 +112,7 @@ impl Held {
             key_id,
             end: None,
             since,
+            refused_since: None,
             reminded: None,
             origin: Origin::Given,
         }
@@ -132,6 +137,7 @@ impl Held {
             key_id: Some(candidate.key_id),
             end: candidate.end,
             since,
+            refused_since: None,
             reminded: None,
             origin: candidate.origin,
         }

@@ -5,7 +5,7 @@ use keywheel_connection::{
 };
 use keywheel_core::KeyId;
 
-use super::Change;
+use super::{Change, end_trouble};
 use crate::failure::Failure;
 
 impl Change<'_> {
@@ -16,6 +16,7 @@ impl Change<'_> {
         cause: Cause,
         marker: Marker,
     ) {
+        self.overtake(rotation, id);
         let run = *rotation
             .run
             .get_or_insert_with(|| Run::new(id, cause, self.now));
@@ -36,18 +37,29 @@ impl Change<'_> {
         });
     }
 
-    /// Who stored the intent may have called `addPassword`.
+    /// Ends a run whose secret is in use already, because another one begins.
+    fn overtake(&mut self, rotation: &mut Rotation, by: RotationId) {
+        let promoted = |run: &mut Run| run.promoted_at.is_some();
+        if let Some(run) = rotation.run.take_if(promoted) {
+            self.events.push(EventKind::Overtaken {
+                rotation: run.id,
+                by,
+            });
+        }
+    }
+
+    /// Who stored the intent may have called `addPassword`, at any time until now.
     pub(super) fn abandoned(&mut self, rotation: &mut Rotation) {
-        let Phase::Intent { marker, since } = rotation.phase else {
+        let Phase::Intent { marker, .. } = rotation.phase else {
             return;
         };
         rotation.phase = Phase::Idle;
         rotation
             .dead_markers
-            .push(DeadMarker::new(marker, since, self.now));
+            .push(DeadMarker::new(marker, self.now, self.now));
         self.events.push(EventKind::Unresolved {
             marker,
-            settle_until: since + self.policy.settle,
+            settle_until: self.now + self.policy.settle,
         });
     }
 
@@ -61,7 +73,7 @@ impl Change<'_> {
         let Some(run) = rotation.run else { return };
         let candidate = Candidate::minted(marker, key_id, sealed.clone(), end, self.now);
         rotation.phase = Phase::Proving(candidate);
-        rotation.trouble = None;
+        end_trouble(rotation, &["mint"]);
         self.events.push(EventKind::Minted {
             rotation: run.id,
             generation: marker.generation(),

@@ -1,23 +1,36 @@
 use keywheel_connection::{
-    Candidate, DebtReason, EventKind, Origin, Phase, Rotation, Run, Secrets,
+    Candidate, Cause, DebtReason, EventKind, Offer, Origin, Phase, Rotation, Run, Secrets,
 };
 
-use super::{Change, is_idle, is_ours};
+use super::{Change, MAKING, end_trouble, is_idle, is_ours};
 
 /// What people asked for, taken up by the engine.
 impl Change<'_> {
     /// A secret that was given is proven like one that was minted.
-    pub(super) fn adopted(&mut self, rotation: &mut Rotation) {
+    pub(super) fn adopted(&mut self, rotation: &mut Rotation, secrets: &Secrets) {
         if !is_idle(&rotation.phase) {
             return;
         }
         let Some(offer) = rotation.offer.take() else {
             return;
         };
+        if is_stale(&offer, secrets) {
+            self.events.push(EventKind::Aborted {
+                rotation: offer.rotation,
+                key_id: Some(offer.key_id),
+            });
+            return;
+        }
+        if let Some(run) = rotation.run.take() {
+            self.events.push(EventKind::Overtaken {
+                rotation: run.id,
+                by: offer.rotation,
+            });
+        }
         rotation.run = Some(Run::new(offer.rotation, offer.cause, self.now));
         rotation.since = self.now;
         rotation.phase = Phase::Proving(Candidate::offered(&offer, self.now));
-        rotation.trouble = None;
+        end_trouble(rotation, &MAKING);
         self.events.push(EventKind::Offered {
             rotation: offer.rotation,
             cause: offer.cause,
@@ -36,7 +49,7 @@ impl Change<'_> {
         let run = rotation.run.take();
         rotation.phase = Phase::Idle;
         rotation.request = None;
-        rotation.trouble = None;
+        end_trouble(rotation, &MAKING);
         if let Some((key_id, Origin::Minted(_))) = candidate
             && !is_ours(rotation, secrets, key_id)
         {
@@ -60,6 +73,8 @@ impl Change<'_> {
         rotation.run = None;
         rotation.request = None;
         rotation.offer = None;
+        rotation.deliveries.clear();
+        end_trouble(rotation, &MAKING);
         for debt in &mut rotation.debts {
             debt.next_at = debt.next_at.min(self.now);
         }
@@ -72,4 +87,11 @@ impl Change<'_> {
             }
         }
     }
+}
+
+/// An offer was overtaken when another secret took its generation, or the secret to go back to is gone.
+fn is_stale(offer: &Offer, secrets: &Secrets) -> bool {
+    let previous = secrets.previous.as_ref().and_then(|held| held.key_id);
+    let gone = offer.cause == Cause::RollBack && previous != Some(offer.key_id);
+    gone || offer.generation <= secrets.current.generation
 }

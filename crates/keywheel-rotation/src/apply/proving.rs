@@ -1,10 +1,11 @@
 use chrono::TimeDelta;
 use keywheel_connection::{
-    Cause, ConnectionId, Debt, DebtReason, Delivery, EventKind, Held, Inspection, Origin, Phase,
+    Cause, Debt, DebtReason, Delivery, EventKind, Held, Inspection, Listed, Origin, Phase,
     Rotation, Secrets, TroubleKind,
 };
+use keywheel_core::KeyId;
 
-use super::Change;
+use super::{Change, MAKING, end_trouble, is_ours};
 use crate::failure::Failure;
 use crate::retry;
 
@@ -15,6 +16,7 @@ impl Change<'_> {
         secrets: &Secrets,
         read: Option<&Inspection>,
     ) {
+        let ahead = read.map_or_else(Vec::new, |read| self.ahead(read, rotation, secrets));
         let wanted = rotation.settings.proofs.max(1);
         let gaps = i32::from(wanted.saturating_sub(1).max(1));
         let spacing = rotation.settings.proof_span.delta() / gaps;
@@ -22,7 +24,7 @@ impl Change<'_> {
             return;
         };
         candidate.proofs = candidate.proofs.saturating_add(1);
-        candidate.read |= read.is_some();
+        candidate.read |= read.is_some() && ahead.is_empty();
         candidate.refusals = 0;
         candidate.refused_since = None;
         // What follows the last proof has nothing to wait for.
@@ -35,11 +37,9 @@ impl Change<'_> {
             proofs: candidate.proofs,
             wanted,
         });
-        rotation.trouble = None;
-        if let Some(read) = read
-            && let Some(ahead) = ahead_of_us(read, self.id, secrets)
-        {
-            self.store_behind(rotation, secrets, ahead);
+        end_trouble(rotation, &["prove"]);
+        if !ahead.is_empty() {
+            self.store_behind(rotation, secrets, &ahead);
         }
     }
 
@@ -86,7 +86,7 @@ impl Change<'_> {
             generation: candidate.generation,
             key_id: Some(candidate.key_id),
         });
-        rotation.trouble = None;
+        end_trouble(rotation, &["publish"]);
     }
 
     pub(super) fn promoted(&mut self, rotation: &mut Rotation, secrets: &mut Secrets) {
@@ -116,15 +116,32 @@ impl Change<'_> {
         });
         secrets.previous = None;
         if previous.origin != Origin::NoneYet {
+            let owed = |key_id: &KeyId| rotation.debts.iter().any(|debt| debt.key_id == *key_id);
             let debt = previous
                 .key_id
+                .filter(|key_id| !owed(key_id))
                 .map(|key_id| Debt::new(key_id, DebtReason::Superseded, self.now, revoke_at));
             rotation.debts.extend(debt);
             secrets.previous = Some(previous);
         }
         rotation.phase = Phase::Idle;
-        rotation.trouble = None;
+        self.unlocked(rotation);
         self.deliver_to_all(rotation);
+    }
+
+    /// What failed for want of a secret that works is tried at once with the new one.
+    fn unlocked(&self, rotation: &mut Rotation) {
+        rotation.trouble = None;
+        for debt in &mut rotation.debts {
+            let failed = debt.attempts > 0 || debt.unconfirmed;
+            if failed {
+                debt.next_at = debt.due.max(self.now);
+            }
+        }
+        let markers = rotation.dead_markers.iter_mut();
+        for marker in markers.filter(|marker| !marker.settled) {
+            marker.next_at = self.now;
+        }
     }
 
     fn deliver_to_all(&self, rotation: &mut Rotation) {
@@ -158,10 +175,8 @@ impl Change<'_> {
         let first = delivery.since;
         let mut trouble = failure.trouble(None, self.now, delivery.next_at);
         (trouble.attempts, trouble.since) = (delivery.attempts, first);
-        self.events.push(EventKind::Failed {
-            step: format!("deliver to {sink}"),
-            trouble,
-        });
+        let trouble = trouble.during(format!("deliver to {sink}"));
+        self.events.push(EventKind::Failed { trouble });
     }
 
     pub(super) fn quarantined(&mut self, rotation: &mut Rotation) {
@@ -171,34 +186,60 @@ impl Change<'_> {
         let (key_id, generation, origin) =
             (candidate.key_id, candidate.generation, candidate.origin);
         rotation.phase = Phase::Idle;
+        end_trouble(rotation, &MAKING);
         self.events
             .push(EventKind::Quarantined { generation, key_id });
-        match origin {
-            Origin::Minted(_) if !rotation.debts.iter().any(|debt| debt.key_id == key_id) => {
-                self.owe(rotation, key_id, DebtReason::Quarantined);
-            }
-            // What somebody gave is not ours to remove, and nothing is minted in its place.
-            Origin::Given => rotation.run = None,
-            _ => {}
+        let owed = rotation.debts.iter().any(|debt| debt.key_id == key_id);
+        if matches!(origin, Origin::Minted(_)) && !owed {
+            self.owe(rotation, key_id, DebtReason::Quarantined);
+            return;
+        }
+        // What somebody gave is not ours to remove, and nothing is minted in its place.
+        if let Some(run) = rotation.run.take() {
+            self.events.push(EventKind::Aborted {
+                rotation: run.id,
+                key_id: Some(key_id),
+            });
         }
     }
 
-    fn store_behind(&mut self, rotation: &mut Rotation, secrets: &Secrets, generation: u64) {
+    /// Returns the secrets that carry our marker, are not older than the candidate, and are not in this
+    /// record: another store minted them, or this one forgot them. Who uses them is not known, so nothing
+    /// is put in their place.
+    fn ahead<'a>(
+        &self,
+        read: &'a Inspection,
+        rotation: &Rotation,
+        secrets: &Secrets,
+    ) -> Vec<&'a Listed> {
+        let Some(candidate) = rotation.candidate() else {
+            return Vec::new();
+        };
+        let unknown = |listed: &&Listed| {
+            let Some(marker) = listed.marker() else {
+                return false;
+            };
+            let mut dead = rotation.dead_markers.iter();
+            let known = listed
+                .key_id
+                .is_none_or(|id| is_ours(rotation, secrets, id))
+                || dead.any(|dead| dead.marker == marker);
+            marker.connection() == self.id && marker.generation() >= candidate.generation && !known
+        };
+        read.secrets.iter().filter(unknown).collect()
+    }
+
+    fn store_behind(&mut self, rotation: &mut Rotation, secrets: &Secrets, ahead: &[&Listed]) {
+        let key_ids = ahead.iter().filter_map(|listed| listed.key_id);
+        let key_ids: Vec<_> = key_ids.map(|key_id| key_id.to_string()).collect();
         let message = format!(
-            "the directory shows a secret of generation {generation} that this store does not know: it was \
-             restored from a backup or lost writes; restore a newer one, or supply the secret"
+            "the application has newer secrets of this connection than this store knows: {}; either the \
+             store was restored from a backup or lost writes, or another store rotates the same \
+             connection. Restore a newer backup, or abort this rotation and supply the newest secret, or \
+             remove them when nobody uses them",
+            key_ids.join(", ")
         );
         let failure = Failure::new(TroubleKind::StoreBehind, message);
-        self.trouble(rotation, secrets, "inspect", &failure);
+        self.postponed(rotation, secrets, "prove", &failure);
     }
-}
-
-/// Returns the highest generation of this connection that the directory shows beyond what we know.
-fn ahead_of_us(read: &Inspection, id: ConnectionId, secrets: &Secrets) -> Option<u64> {
-    let known = secrets.current.generation + 1;
-    let markers = read.secrets.iter().filter_map(|secret| secret.marker());
-    markers
-        .filter(|marker| marker.connection() == id && marker.generation() > known)
-        .map(|marker| marker.generation())
-        .max()
 }

@@ -1,7 +1,7 @@
 use chrono::TimeDelta;
 use keywheel_connection::{DeadMarker, DebtReason, Inspection, Rotation, Secrets};
 
-use super::{Change, is_ours};
+use super::{Change, end_trouble, is_ours};
 use crate::failure::Failure;
 
 impl Change<'_> {
@@ -13,7 +13,7 @@ impl Change<'_> {
     ) {
         self.look_for_markers(rotation, secrets, read);
         self.look_for_debts(rotation, secrets, read);
-        rotation.trouble = None;
+        end_trouble(rotation, &["inspect"]);
     }
 
     fn look_for_markers(&mut self, rotation: &mut Rotation, secrets: &Secrets, read: &Inspection) {
@@ -82,9 +82,12 @@ impl Change<'_> {
     pub(super) fn inspect_failed(
         &mut self,
         rotation: &mut Rotation,
-        secrets: &Secrets,
+        secrets: &mut Secrets,
         failure: &Failure,
     ) {
+        if self.last_one_refused(rotation, secrets, failure) {
+            return;
+        }
         self.trouble(rotation, secrets, "inspect", failure);
         let Some(at) = rotation.trouble.as_ref().map(|trouble| trouble.retry_at) else {
             return;

@@ -1,7 +1,8 @@
-use keywheel_connection::{Debt, EventKind, Rotation, Secrets};
+use chrono::TimeDelta;
+use keywheel_connection::{Debt, DebtReason, EventKind, Rotation, Secrets};
 use keywheel_core::KeyId;
 
-use super::Change;
+use super::{Change, end_trouble};
 use crate::failure::Failure;
 
 impl Change<'_> {
@@ -24,7 +25,12 @@ impl Change<'_> {
         {
             secrets.previous = None;
         }
-        rotation.trouble = None;
+        if debt.reason == DebtReason::Superseded {
+            secrets.current.refused_since = None;
+        }
+        if rotation.debts.iter().all(|debt| debt.attempts == 0) {
+            end_trouble(rotation, &["revoke"]);
+        }
         self.events.push(EventKind::Revoked {
             key_id,
             reason: debt.reason,
@@ -42,13 +48,65 @@ impl Change<'_> {
         }
     }
 
-    pub(super) fn remove_failed(
+    /// The one before stays for as long as the current one is refused: it may be all that works (G1).
+    pub(super) fn current_refused(
         &mut self,
         rotation: &mut Rotation,
-        secrets: &Secrets,
+        secrets: &mut Secrets,
         key_id: KeyId,
         failure: &Failure,
     ) {
+        let since = *secrets.current.refused_since.get_or_insert(self.now);
+        let refused = self.now - since;
+        let delay = if refused < self.policy.patience {
+            (refused / 2).clamp(TimeDelta::seconds(2), TimeDelta::seconds(30))
+        } else {
+            self.policy.halted
+        };
+        let retry_at = self.now + delay;
+        if let Some(debt) = debt(rotation, key_id) {
+            debt.next_at = retry_at;
+        }
+        let before = rotation.trouble.take().filter(|t| t.step == "revoke");
+        let trouble = failure.trouble(before, self.now, retry_at);
+        self.troubled(rotation, trouble.during("revoke"));
+    }
+
+    /// Once the last secret of a connection that is deleted has removed itself, nobody can ask any more
+    /// whether it is gone: that it is refused, again and again, is the answer.
+    pub(super) fn last_one_refused(
+        &mut self,
+        rotation: &mut Rotation,
+        secrets: &mut Secrets,
+        failure: &Failure,
+    ) -> bool {
+        let [debt] = rotation.debts.as_mut_slice() else {
+            return false;
+        };
+        let last = rotation.farewell.is_some() && secrets.current.key_id == Some(debt.key_id);
+        if !last || self.managed || !failure.is_refusal() {
+            return false;
+        }
+        let key_id = debt.key_id;
+        debt.absent_reads = debt.absent_reads.saturating_add(1);
+        debt.next_at = self.now + self.policy.read_spacing;
+        let agreed = debt.absent_reads >= self.policy.agreeing_reads;
+        if agreed && self.now - debt.since >= self.policy.settle {
+            self.gone(rotation, secrets, key_id, true);
+        }
+        true
+    }
+
+    pub(super) fn remove_failed(
+        &mut self,
+        rotation: &mut Rotation,
+        secrets: &mut Secrets,
+        key_id: KeyId,
+        failure: &Failure,
+    ) {
+        if self.last_one_refused(rotation, secrets, failure) {
+            return;
+        }
         if let Some(debt) = debt(rotation, key_id) {
             debt.attempts += 1;
             let delay = failure.delay(self.id, debt.attempts, self.policy, self.now, None);

@@ -1,4 +1,4 @@
-use keywheel_connection::{Inspection, Listed};
+use keywheel_connection::{Inspection, Listed, Mode, RotationSettings};
 use keywheel_core::{ClientSecret, KeyId};
 
 use super::ConnectionError;
@@ -13,12 +13,18 @@ pub(super) fn adopt<'a>(
     key_id: Option<KeyId>,
     secret: &ClientSecret,
 ) -> Result<&'a Listed, ConnectionError> {
-    let adopted = match key_id {
-        Some(key_id) => given(read, key_id, secret)?,
-        None => by_hint(read, secret)?,
-    };
-    has_room(read)?;
-    Ok(adopted)
+    match key_id {
+        Some(key_id) => given(read, key_id, secret),
+        None => by_hint(read, secret),
+    }
+}
+
+/// Returns the settings for an application: one that may hold two secrets needs its own way to rotate.
+pub(super) fn fitting(mut settings: RotationSettings, read: &Inspection) -> RotationSettings {
+    if read.secret_limit.is_some_and(|limit| limit <= 2) {
+        settings.mode = Mode::OnePlusOne;
+    }
+    settings
 }
 
 fn given<'a>(
@@ -69,7 +75,7 @@ fn fits(listed: &Listed, secret: &ClientSecret) -> bool {
 }
 
 /// A new secret is added before the old one goes, so there must be room for it.
-fn has_room(read: &Inspection) -> Result<(), ConnectionError> {
+pub(super) fn has_room(read: &Inspection) -> Result<(), ConnectionError> {
     match read.secret_limit {
         Some(limit) if read.secrets.len() >= usize::from(limit) => {
             Err(ConnectionError::invalid(format!(

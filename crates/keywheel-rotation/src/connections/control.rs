@@ -1,13 +1,14 @@
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
-    Actor, Cause, ConnectionId, EventKind, Pause, Rotation, RotationId, RotationRequest,
-    RotationSettings,
+    Actor, Cause, Connection, ConnectionId, EventKind, Pause, Phase, Rotation, RotationId,
+    RotationRequest, RotationSettings, Run,
 };
-use keywheel_core::KeyId;
+use keywheel_core::{ClientSecret, KeyId};
 use keywheel_schedule::Freeze;
 
-use super::adopt::adopt;
-use super::{ConnectionError, Connections, Result, changed, rotation_of};
+use super::adopt::{adopt, fitting, has_room};
+use super::create::enrolled;
+use super::{ConnectionError, Connections, Result, changed, stays};
 
 /// What became of a request for a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +35,13 @@ impl Connections {
     /// Asks for a rotation now, or joins the one that is asked for or running.
     ///
     /// An emergency leaves the replaced secret no grace; one that is in its grace already is revoked at
-    /// once.
+    /// once, and where that one's rotation waits for nothing else, another rotation follows it: the
+    /// secret in use may be the one that leaked.
     ///
     /// # Errors
     ///
-    /// Returns an error when the connection does not exist or has no rotation, or the store fails.
+    /// Returns an error when the connection does not exist, has no rotation or is being deleted, or the
+    /// store fails.
     pub async fn rotate_now(
         &self,
         id: ConnectionId,
@@ -49,10 +52,11 @@ impl Connections {
         let fresh = RotationId::from(self.parts.entropy.uuid());
         let mut joined = None;
         self.change(id, actor, |rotation| {
+            stays(rotation)?;
             if cause == Cause::Emergency {
                 end_grace(rotation, now);
             }
-            joined = rotation.in_progress();
+            joined = to_join(rotation, cause);
             let Some(rotation_id) = joined else {
                 rotation.request = Some(RotationRequest::new(fresh, cause, now));
                 return Ok(Some(EventKind::RotationRequested {
@@ -91,33 +95,49 @@ impl Connections {
     ) -> Result<()> {
         let stored = self.load(id).await?.connection;
         if stored.rotation.is_some() {
+            let now = self.now();
             let enable = |rotation: &mut Rotation| {
                 let same = rotation.enabled && rotation.settings == settings;
-                rotation.settings = settings.clone();
+                put_settings(rotation, &settings, now);
                 rotation.enabled = true;
                 Ok(if same { None } else { changed("enabled") })
             };
             return self.change(id, actor, enable).await.map(drop);
         }
-        let access = self.access(&stored).await?;
+        self.enable_first(&stored, settings, key_id, actor).await
+    }
+
+    async fn enable_first(
+        &self,
+        stored: &Connection,
+        settings: RotationSettings,
+        key_id: Option<KeyId>,
+        actor: &Actor,
+    ) -> Result<()> {
+        let access = self.access(stored).await?;
         let read = self.parts.issuer.inspect(&access).await?;
-        let secret = keywheel_core::ClientSecret::new(access.secret.clone());
+        let secret = ClientSecret::new(access.secret.clone());
         let secret = secret.map_err(|error| ConnectionError::invalid(error.to_string()))?;
         let adopted = adopt(&read, key_id, &secret)?.clone();
+        has_room(&read)?;
+        let settings = fitting(settings, &read);
         let fresh = RotationId::from(self.parts.entropy.uuid());
         let now = self.now();
-        self.rewrite(id, actor, |connection| {
+        self.rewrite(stored.id, actor, |connection| {
             if connection.rotation.is_some() {
                 return Ok(None);
+            }
+            if connection.credential != stored.credential {
+                return Err(ConnectionError::state(
+                    "the connection was given another secret meanwhile; try again",
+                ));
             }
             connection.application = Some(read.application);
             if let Some(secrets) = connection.credential.secrets_mut() {
                 secrets.current.key_id = adopted.key_id;
                 secrets.current.end = adopted.end;
             }
-            let mut rotation = Rotation::new(settings.clone(), now);
-            rotation.request = Some(RotationRequest::new(fresh, Cause::Initial, now));
-            connection.rotation = Some(rotation);
+            connection.rotation = Some(enrolled(settings.clone(), fresh, now));
             Ok(Some(EventKind::RotationRequested {
                 rotation: fresh,
                 cause: Cause::Initial,
@@ -209,6 +229,9 @@ impl Connections {
     /// Returns an error when nothing runs, or when its secret is in use already: roll it back then.
     pub async fn abort(&self, id: ConnectionId, actor: &Actor) -> Result<()> {
         self.change(id, actor, |rotation| {
+            if rotation.offer.take().is_some() {
+                return Ok(changed("offer withdrawn"));
+            }
             match (rotation.run, rotation.request) {
                 (Some(run), _) if run.promoted_at.is_some() => Err(ConnectionError::state(
                     "the new secret is in use already; roll the rotation back while the one before is in its \
@@ -229,8 +252,10 @@ impl Connections {
         .map(drop)
     }
 
-    /// Changes when and how a connection rotates. Takes effect at once; a rotation that has begun goes
-    /// on.
+    /// Changes when and how a connection rotates. Takes effect at once: the next run is the first date of
+    /// the new plan from now on. A rotation that has begun goes on.
+    ///
+    /// All of the settings are replaced, the plan's jitter included.
     ///
     /// # Errors
     ///
@@ -241,17 +266,33 @@ impl Connections {
         settings: RotationSettings,
         actor: &Actor,
     ) -> Result<()> {
-        let stored = self.load(id).await?.connection;
-        if rotation_of(&stored)?.settings == settings {
-            return Ok(());
-        }
+        let now = self.now();
         self.change(id, actor, |rotation| {
-            rotation.settings = settings.clone();
-            Ok(changed("settings"))
+            let same = rotation.settings == settings;
+            put_settings(rotation, &settings, now);
+            Ok(changed("settings").filter(|_| !same))
         })
         .await
         .map(drop)
     }
+}
+
+/// The rotation that a request joins. An emergency joins none whose new secret is in use: it may be the
+/// one that leaked.
+fn to_join(rotation: &Rotation, cause: Cause) -> Option<RotationId> {
+    let done = |run: &Run| cause == Cause::Emergency && run.promoted_at.is_some();
+    let running = rotation.run.filter(|run| !done(run)).map(|run| run.id);
+    let offered = rotation.offer.as_ref().map(|offer| offer.rotation);
+    let requested = rotation.request.map(|request| request.id);
+    running.or(offered).or(requested)
+}
+
+/// Due dates of a new plan that have gone by are not its.
+fn put_settings(rotation: &mut Rotation, settings: &RotationSettings, now: DateTime<Utc>) {
+    if rotation.enabled && rotation.settings.plan != settings.plan {
+        rotation.since = rotation.since.max(now);
+    }
+    rotation.settings = settings.clone();
 }
 
 /// The replaced secret has no grace any more.
@@ -281,12 +322,15 @@ fn retry_now(rotation: &mut Rotation, now: DateTime<Utc>) -> bool {
         return false;
     };
     trouble.retry_at = now;
+    for marker in &mut rotation.dead_markers {
+        marker.next_at = marker.next_at.min(now);
+    }
     for debt in &mut rotation.debts {
         if debt.attempts > 0 {
             debt.next_at = debt.next_at.min(now);
         }
     }
-    if let keywheel_connection::Phase::Proving(candidate) = &mut rotation.phase {
+    if let Phase::Proving(candidate) = &mut rotation.phase {
         candidate.next_at = candidate.next_at.min(now);
     }
     true

@@ -9,7 +9,7 @@ use keywheel_connection::{
 use keywheel_core::{ClientId, ClientSecret, Cloud, KeyId, Secret, TenantId};
 use keywheel_schedule::Jitter;
 
-use super::adopt::adopt;
+use super::adopt::{adopt, fitting, has_room};
 use super::{ConnectionError, Connections, Result};
 use crate::rotator::wake_at;
 
@@ -183,8 +183,8 @@ impl Connections {
         };
         let mut entries = vec![self.created(&mut connection, actor)];
         if let (Some(read), Some(settings)) = (read, &new.rotation) {
-            self.adopt_into(&mut connection, &read, new)?;
-            let settings = spread(settings, connection.id, new.spread)?;
+            adopt_into(&mut connection, &read, new)?;
+            let settings = fitting(spread(settings, connection.id, new.spread)?, &read);
             entries.push(self.enrol(&mut connection, settings, actor));
         }
         Ok(Validated {
@@ -223,6 +223,12 @@ impl Connections {
     /// the connection may not read the other one, or when the store fails.
     pub async fn create_managed(&self, new: NewManaged, actor: &Actor) -> Result<Versioned> {
         let via = self.load(new.via).await?.connection;
+        if let Some(by) = via.credential.via() {
+            return Err(ConnectionError::invalid(format!(
+                "via: this connection is managed itself and authenticates nothing; give the one that it is \
+                 managed through, {by}",
+            )));
+        }
         if via.client == new.client {
             return Err(ConnectionError::invalid(
                 "client id: this is the application that the connection authenticates as; its own secret is \
@@ -242,8 +248,9 @@ impl Connections {
         connection.namespace = via.namespace.clone();
         connection.cloud = via.cloud.clone();
         let read = self.parts.issuer.inspect(&access.to(&connection)).await?;
+        has_room(&read)?;
         connection.application = Some(read.application);
-        let settings = spread(&new.rotation, id, new.spread)?;
+        let settings = fitting(spread(&new.rotation, id, new.spread)?, &read);
         let created = self.created(&mut connection, actor);
         let entries = vec![created, self.enrol(&mut connection, settings, actor)];
         let validated = Validated {
@@ -303,22 +310,6 @@ impl Connections {
         connection.record(actor, self.now(), created)
     }
 
-    #[expect(clippy::unused_self, reason = "one of the steps of validate")]
-    fn adopt_into(
-        &self,
-        connection: &mut Connection,
-        read: &Inspection,
-        new: &NewConnection,
-    ) -> Result<()> {
-        let adopted = adopt(read, new.key_id, &new.secret)?;
-        connection.application = Some(read.application);
-        if let Some(secrets) = connection.credential.secrets_mut() {
-            secrets.current.key_id = adopted.key_id;
-            secrets.current.end = adopted.end;
-        }
-        Ok(())
-    }
-
     /// Enables the rotation of an unsaved connection, and asks for the first one.
     pub(super) fn enrol(
         &self,
@@ -327,18 +318,37 @@ impl Connections {
         actor: &Actor,
     ) -> Entry {
         let now = self.now();
-        let since = first_due(&settings, now);
-        let mut rotation = Rotation::new(settings, since);
-        let id = RotationId::from(self.parts.entropy.uuid());
-        let request = RotationRequest::new(id, Cause::Initial, now);
-        rotation.request = Some(request);
-        connection.rotation = Some(rotation);
+        let rotation = RotationId::from(self.parts.entropy.uuid());
+        connection.rotation = Some(enrolled(settings, rotation, now));
         let requested = EventKind::RotationRequested {
-            rotation: request.id,
-            cause: request.cause,
+            rotation,
+            cause: Cause::Initial,
         };
         connection.record(actor, now, requested)
     }
+}
+
+fn adopt_into(connection: &mut Connection, read: &Inspection, new: &NewConnection) -> Result<()> {
+    let adopted = adopt(read, new.key_id, &new.secret)?;
+    has_room(read)?;
+    connection.application = Some(read.application);
+    if let Some(secrets) = connection.credential.secrets_mut() {
+        secrets.current.key_id = adopted.key_id;
+        secrets.current.end = adopted.end;
+    }
+    Ok(())
+}
+
+/// A rotation that begins with one that is asked for.
+pub(super) fn enrolled(
+    settings: RotationSettings,
+    first: RotationId,
+    now: DateTime<Utc>,
+) -> Rotation {
+    let since = first_due(&settings, now);
+    let mut rotation = Rotation::new(settings, since);
+    rotation.request = Some(RotationRequest::new(first, Cause::Initial, now));
+    rotation
 }
 
 /// The day of the enrolment is done with by the first rotation, which follows at once.

@@ -72,7 +72,7 @@ impl Connections {
 }
 
 /// The secrets of ours that may be valid.
-fn ours(connection: &Connection) -> Vec<KeyId> {
+pub(super) fn ours(connection: &Connection) -> Vec<KeyId> {
     let secrets = connection.secrets();
     let current = secrets.map(|secrets| &secrets.current);
     let previous = secrets.and_then(|secrets| secrets.previous.as_ref());
@@ -80,7 +80,9 @@ fn ours(connection: &Connection) -> Vec<KeyId> {
     let minted = held.filter(|held| matches!(held.origin, Origin::Minted(_)));
     let mut ours: Vec<_> = minted.filter_map(|held| held.key_id).collect();
     if let Some(rotation) = &connection.rotation {
-        ours.extend(rotation.candidate().map(|candidate| candidate.key_id));
+        let candidate = rotation.candidate();
+        let minted = candidate.filter(|c| matches!(c.origin, Origin::Minted(_)));
+        ours.extend(minted.map(|candidate| candidate.key_id));
         ours.extend(rotation.debts.iter().map(|debt| debt.key_id));
     }
     ours.sort_unstable();

@@ -1,23 +1,26 @@
+use chrono::{DateTime, Utc};
 use keywheel_connection::{
-    Access, Actor, Cause, Connection, ConnectionId, Credential, EventKind, Held, Offer, Origin,
-    RotationId, Secrets,
+    Access, Actor, Cause, Connection, ConnectionId, Credential, Debt, DebtReason, EventKind, Held,
+    Offer, Origin, Phase, Rotation, RotationId, Secrets,
 };
 use keywheel_core::{ClientId, ClientSecret, Cloud, KeyId, TenantId};
 
-use super::adopt::adopt;
-use super::{ConnectionError, Connections, Requested, Result, changed, rotation_of};
+use super::adopt::{adopt, fitting, has_room};
+use super::create::enrolled;
+use super::leave::ours;
+use super::{ConnectionError, Connections, Requested, Result, changed, rotation_of, stays};
 
 impl Connections {
     /// Gives a secret by hand: the way out when Entra accepts none that is held, and the way in for one
     /// that somebody else made.
     ///
     /// It is tried out, proven like any new secret, and then used; the one before is revoked after its
-    /// grace.
+    /// grace. A pause does not hold it up.
     ///
     /// # Errors
     ///
-    /// Returns an error when Entra refuses the secret, when the key id does not fit it, when a rotation
-    /// runs (abort it first), or the store fails.
+    /// Returns an error when Entra refuses the secret, when the key id does not fit it, when another new
+    /// secret is being minted or proven (abort that rotation first), or the store fails.
     pub async fn supply_secret(
         &self,
         id: ConnectionId,
@@ -26,8 +29,7 @@ impl Connections {
         actor: &Actor,
     ) -> Result<Requested> {
         let connection = self.load(id).await?.connection;
-        let rotation = rotation_of(&connection)?;
-        nothing_proving(rotation)?;
+        takes_an_offer(&connection)?;
         let generation = next_generation(&connection);
         let access = Access::new(&connection, generation, secret.value().clone());
         self.parts.issuer.prove(&access).await?;
@@ -53,12 +55,12 @@ impl Connections {
     ///
     /// # Errors
     ///
-    /// Returns an error when there is no secret before, or when its revocation has begun: that can't be
-    /// taken back.
+    /// Returns an error when there is no secret before, or when its revocation has begun or is about to:
+    /// that can't be taken back.
     pub async fn roll_back(&self, id: ConnectionId, actor: &Actor) -> Result<Requested> {
         let connection = self.load(id).await?.connection;
-        nothing_proving(rotation_of(&connection)?)?;
-        let previous = in_grace(&connection)?;
+        takes_an_offer(&connection)?;
+        let previous = self.in_grace(&connection)?;
         let key_id = previous.key_id.ok_or_else(no_key_id)?;
         let context = connection.seal_context(previous.generation);
         let secret = self.parts.sealer.open(&previous.sealed, &context).await?;
@@ -86,13 +88,12 @@ impl Connections {
                     "the secret was rotated meanwhile; look at the status and try again",
                 ));
             }
+            takes_an_offer(connection)?;
             if offer.cause == Cause::RollBack {
-                in_grace(connection)?;
+                self.in_grace(connection)?;
             }
             if let Some(rotation) = &mut connection.rotation {
-                nothing_proving(rotation)?;
                 rotation.offer = Some(offer.clone());
-                rotation.pause = None;
             }
             Ok(changed("secret offered"))
         })
@@ -104,15 +105,17 @@ impl Connections {
     }
 
     /// Gives a connection another credential: of the same application or another one, in the same tenant
-    /// or another one. It is a new enrolment: nothing of the old one is carried over but its journal.
+    /// or another one. It is a new enrolment: of the old one only its journal is carried over and, on the
+    /// same application, what must be revoked there.
     ///
     /// Returns the secrets of ours that may live on, on the application before: revoke them there, or
     /// delete the connection and create it anew instead.
     ///
     /// # Errors
     ///
-    /// Returns an error when the new credential is refused, when a rotation is in progress (finish or
-    /// abort it first), or the store fails.
+    /// Returns an error when the new credential is refused, when a new secret is being minted or proven
+    /// (abort that rotation first), when the connection authenticates through another one, or the store
+    /// fails.
     pub async fn change_credential(
         &self,
         id: ConnectionId,
@@ -122,7 +125,7 @@ impl Connections {
         actor: &Actor,
     ) -> Result<Vec<KeyId>> {
         let before = self.load(id).await?.connection;
-        settled(&before)?;
+        can_be_enrolled_anew(&before)?;
         let mut after = before.clone();
         (after.cloud, after.tenant, after.client) = (cloud, tenant, client);
         let generation = next_generation(&before);
@@ -137,31 +140,42 @@ impl Connections {
         (held.generation, held.end) = (generation, adopted.end);
         after.application = Some(read.application);
         after.credential = Credential::ClientSecret(Secrets::new(held));
-        let left = if after.client == before.client {
-            Vec::new()
-        } else {
-            minted(&before)
-        };
-        let rotation = RotationId::from(self.parts.entropy.uuid());
+        if let Some(rotation) = &mut after.rotation {
+            has_room(&read)?;
+            rotation.settings = fitting(rotation.settings.clone(), &read);
+        }
+        self.enrol_anew(after, actor).await
+    }
+
+    /// Stores the new credential in the place of the old one.
+    async fn enrol_anew(&self, after: Connection, actor: &Actor) -> Result<Vec<KeyId>> {
+        let first = RotationId::from(self.parts.entropy.uuid());
         let now = self.now();
-        self.rewrite(id, actor, |connection| {
-            settled(connection)?;
-            if next_generation(connection) != generation {
+        let mut left = Vec::new();
+        self.rewrite(after.id, actor, |connection| {
+            can_be_enrolled_anew(connection)?;
+            let same_application = connection.client == after.client;
+            if Some(next_generation(connection)) != after.secrets().map(|s| s.current.generation) {
                 return Err(ConnectionError::state(
                     "the secret was rotated meanwhile; try again",
                 ));
             }
-            let journal = connection.journal;
-            let owed = if after.client == before.client {
-                minted(connection)
-            } else {
+            left = if same_application {
                 Vec::new()
+            } else {
+                ours(connection)
             };
-            let settings = connection.rotation.take().map(|rotation| rotation.settings);
-            *connection = after.clone();
-            connection.journal = journal;
-            connection.rotation =
-                settings.map(|settings| reenrolled(settings, rotation, now, &owed));
+            let before = std::mem::replace(connection, after.clone());
+            connection.journal = before.journal;
+            if let Some(rotation) = &mut connection.rotation {
+                *rotation = enrolled(rotation.settings.clone(), first, now);
+                if same_application {
+                    carry_over(&before, rotation, now);
+                }
+                // A secret that was given by hand is the current one now, and goes with its rotation.
+                let current = after.secrets().and_then(|secrets| secrets.current.key_id);
+                rotation.debts.retain(|debt| Some(debt.key_id) != current);
+            }
             Ok(Some(EventKind::Reenrolled {
                 client_id: connection.client,
                 left: left.clone(),
@@ -170,36 +184,46 @@ impl Connections {
         .await?;
         Ok(left)
     }
+
+    /// The secret before, if it can still be taken back.
+    fn in_grace<'a>(&self, connection: &'a Connection) -> Result<&'a Held> {
+        let previous = connection.secrets().and_then(|s| s.previous.as_ref());
+        let rotation = connection.rotation.as_ref();
+        let kept = |debt: &Debt| {
+            // A process that was held up may be about to remove what is due, or was before a pause.
+            let soon = self.now() + self.policy.settle;
+            let paused = rotation.and_then(|r| r.pause.as_ref());
+            let held = paused.is_some_and(|pause| pause.since + self.policy.settle < self.now());
+            debt.attempts == 0 && !debt.unconfirmed && (debt.due > soon || held)
+        };
+        previous
+            .filter(|held| {
+                let mut debts = rotation.iter().flat_map(|r| &r.debts);
+                debts.all(|debt| Some(debt.key_id) != held.key_id || kept(debt))
+            })
+            .ok_or_else(|| {
+                ConnectionError::state(
+                    "there is no secret to go back to: the one before is revoked, or its revocation has \
+                     begun; rotate again, or supply a secret",
+                )
+            })
+    }
 }
 
-/// The rotation of a new enrolment: the first run is asked for, and what we minted on the same
-/// application is owed.
-fn reenrolled(
-    settings: keywheel_connection::RotationSettings,
-    id: RotationId,
-    now: chrono::DateTime<chrono::Utc>,
-    owed: &[KeyId],
-) -> keywheel_connection::Rotation {
-    use keywheel_connection::{Debt, DebtReason, Rotation, RotationRequest};
-
-    let mut rotation = Rotation::new(settings, now);
-    rotation.request = Some(RotationRequest::new(id, Cause::Initial, now));
-    let debt = |key_id: &KeyId| Debt::new(*key_id, DebtReason::Superseded, now, now);
-    rotation.debts = owed.iter().map(debt).collect();
-    rotation
-}
-
-/// The secrets that we minted and hold.
-fn minted(connection: &Connection) -> Vec<KeyId> {
-    let secrets = connection.secrets();
-    let current = secrets.map(|secrets| &secrets.current);
-    let previous = secrets.and_then(|secrets| secrets.previous.as_ref());
-    current
-        .into_iter()
-        .chain(previous)
-        .filter(|held| matches!(held.origin, Origin::Minted(_)))
-        .filter_map(|held| held.key_id)
-        .collect()
+/// What must be revoked on an application that stays the same.
+fn carry_over(before: &Connection, rotation: &mut Rotation, now: DateTime<Utc>) {
+    if let Some(old) = &before.rotation {
+        rotation.debts.clone_from(&old.debts);
+        rotation.dead_markers.clone_from(&old.dead_markers);
+    }
+    let due = now + rotation.settings.grace.delta();
+    for key_id in ours(before) {
+        let known = |debt: &Debt| debt.key_id == key_id;
+        if !rotation.debts.iter().any(known) {
+            let debt = Debt::new(key_id, DebtReason::Superseded, now, due);
+            rotation.debts.push(debt);
+        }
+    }
 }
 
 fn next_generation(connection: &Connection) -> u64 {
@@ -208,46 +232,29 @@ fn next_generation(connection: &Connection) -> u64 {
         .map_or(0, |secrets| secrets.current.generation + 1)
 }
 
-fn nothing_proving(rotation: &keywheel_connection::Rotation) -> Result<()> {
-    if rotation.candidate().is_some() {
-        return Err(ConnectionError::state(
-            "another new secret is being proven; wait for it or abort its rotation",
-        ));
-    }
-    Ok(())
-}
-
-fn settled(connection: &Connection) -> Result<()> {
-    let Some(rotation) = &connection.rotation else {
+/// Only one new secret at a time is on its way.
+fn takes_an_offer(connection: &Connection) -> Result<()> {
+    let rotation = rotation_of(connection)?;
+    stays(rotation)?;
+    if rotation.phase == Phase::Idle && rotation.offer.is_none() {
         return Ok(());
-    };
-    let idle = rotation.in_progress().is_none()
-        && rotation.debts.is_empty()
-        && rotation.dead_markers.iter().all(|dead| dead.settled);
-    if idle {
-        Ok(())
-    } else {
-        Err(ConnectionError::state(
-            "a rotation is in progress; wait until it is confirmed, or abort it",
-        ))
     }
+    Err(ConnectionError::state(
+        "another new secret is being minted or proven; wait for it, or abort its rotation",
+    ))
 }
 
-/// The secret before, if it can still be taken back.
-fn in_grace(connection: &Connection) -> Result<&Held> {
-    let previous = connection.secrets().and_then(|s| s.previous.as_ref());
-    let debts = connection.rotation.iter().flat_map(|r| &r.debts);
-    previous
-        .filter(|held| {
-            let mut debts = debts.filter(|debt| Some(debt.key_id) == held.key_id);
-            debts.all(|debt| debt.attempts == 0 && !debt.unconfirmed)
-        })
-        .ok_or_else(|| {
-            ConnectionError::state(
-                "there is no secret to go back to: the one before is revoked, or its revocation has begun; \
-                 rotate again, or supply a secret",
-            )
-        })
+fn can_be_enrolled_anew(connection: &Connection) -> Result<()> {
+    if let Some(via) = connection.credential.via() {
+        return Err(ConnectionError::invalid(format!(
+            "the connection holds the secrets of an application that is managed through the connection \
+             {via}; it has no credential of its own to change",
+        )));
+    }
+    match &connection.rotation {
+        Some(_) => takes_an_offer(connection),
+        None => Ok(()),
+    }
 }
 
 fn no_key_id() -> ConnectionError {

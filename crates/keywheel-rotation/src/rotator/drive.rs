@@ -11,7 +11,8 @@ impl Rotator {
     /// Advances a connection until `done` says so, there is nothing more to do before `deadline`, or
     /// an error that does not pass comes up. Waits by the clock of `tokio::time`.
     ///
-    /// Returns what it was waiting for when it stopped, or `None` when `done` said so.
+    /// Returns what it was waiting for when it stopped, or `None` when `done` said so. For a connection
+    /// that was deleted there is nothing to wait for: [`Waiting::Idle`].
     ///
     /// # Errors
     ///
@@ -33,6 +34,7 @@ impl Rotator {
                 Err(error) => match error.kind() {
                     StoreErrorKind::Held { until } if until <= deadline => until,
                     StoreErrorKind::Held { .. } => return Ok(Some(Waiting::Lease)),
+                    StoreErrorKind::NotFound => return Ok(Some(Waiting::Idle)),
                     _ => return Err(error.into()),
                 },
             };
@@ -75,7 +77,7 @@ impl Rotator {
         }
     }
 
-    async fn release(&self, work: &mut Work) {
+    pub(crate) async fn release(&self, work: &mut Work) {
         if !work.released {
             // A lease that can't be given back ends by itself.
             drop(self.parts().store.release(&work.lease).await);
@@ -84,7 +86,7 @@ impl Rotator {
     }
 
     /// Sleeps until the wall clock shows `at`. It may step, so it is looked at every minute.
-    async fn sleep_until(&self, at: DateTime<Utc>) {
+    pub(crate) async fn sleep_until(&self, at: DateTime<Utc>) {
         while let Ok(wait) = (at - self.now()).to_std()
             && !wait.is_zero()
         {

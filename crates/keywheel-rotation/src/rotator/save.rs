@@ -17,23 +17,26 @@ impl Rotator {
         work: &mut Work,
         outcome: Option<&Outcome>,
     ) -> Result<(), RotateError> {
-        self.save(work, outcome, Fold::RecordOnly).await
+        self.save(work, outcome, Fold::RecordOnly).await.map(drop)
     }
 
     /// Saves, against a newer version if somebody changed the connection meanwhile.
+    ///
+    /// What has happened is applied to the newer version. What is only about to happen is not, because it
+    /// was decided on the older one: returns `false` then.
     pub(super) async fn save(
         &self,
         work: &mut Work,
         outcome: Option<&Outcome>,
         fold: Fold,
-    ) -> Result<(), RotateError> {
+    ) -> Result<bool, RotateError> {
         loop {
             // Boxed: a record is a kilobyte and more, and futures of many rotations are held at once.
             let change = Box::new(self.change(&work.connection, outcome, fold));
             let error = match self.write(work, &change).await {
                 Ok(version) => {
                     self.committed(work, *change, version);
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(error) => error,
             };
@@ -44,13 +47,16 @@ impl Rotator {
             // A save that was reported lost may have been made after all.
             if newest.connection.journal == change.connection.journal {
                 self.committed(work, *change, newest.version);
-                return Ok(());
+                return Ok(true);
             }
             if error.kind() == StoreErrorKind::LeaseLost {
                 return Err(error.into());
             }
             work.connection = newest.connection;
             work.version = newest.version;
+            if fold == Fold::Nothing {
+                return Ok(false);
+            }
         }
     }
 

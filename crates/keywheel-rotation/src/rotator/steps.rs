@@ -1,11 +1,10 @@
-use std::sync::Arc;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
-    Access, Actor, Cause, Connection, EventKind, IssuerErrorKind, Marker, Minted, NewSecret,
-    Removal, RotationId, SecretSink, SinkError, TroubleKind,
+    Access, Actor, Cause, Connection, DebtReason, EventKind, Inspection, IssuerError,
+    IssuerErrorKind, Marker, Minted, NewSecret, Removal, RotationId, SinkError, TroubleKind,
 };
 use keywheel_core::{KeyId, Report};
+use tokio::time::Instant;
 
 use super::save::Fold;
 use super::{RotateError, Rotator, Work};
@@ -48,13 +47,23 @@ impl Rotator {
             cause,
             marker,
         };
-        self.save(work, Some(&intent), Fold::Nothing).await?;
+        let asked = Instant::now();
+        if !self.save(work, Some(&intent), Fold::Nothing).await? {
+            // Somebody changed the connection. Whether there is still something to mint is to be decided
+            // anew.
+            return Ok(());
+        }
+        if asked.elapsed() >= self.policy().lease / 2 {
+            // Held up for so long, a call could leave after another process took over and looked for it.
+            let failure = Failure::new(TroubleKind::Transient, HELD_UP.to_owned());
+            return self.commit(work, Some(&Outcome::MintFailed(failure))).await;
+        }
 
         let connection = Box::new(work.connection.clone());
         let access = authority.access(&connection);
         let end = self.end_of_life(&connection);
         let mint = self.parts().issuer.mint(&access, &marker, end);
-        let outcome = match self.holding(&work.lease, mint).await {
+        let outcome = match self.holding_to_the_end(&work.lease, mint).await {
             Ok(minted) => self.keep(&connection, marker, minted).await,
             Err(error) if error.kind() == IssuerErrorKind::Unknown => {
                 Outcome::MintUnknown(Failure::from(&error))
@@ -107,10 +116,7 @@ impl Rotator {
             Err(failure) => return Some(Outcome::ProofFailed(failure)),
         };
         if let Err(error) = self.parts().issuer.prove(&access).await {
-            return Some(match error.kind() {
-                IssuerErrorKind::Refused => Outcome::ProofRefused,
-                _ => Outcome::ProofFailed(Failure::from(&error)),
-            });
+            return Some(unproven(&error));
         }
         if candidate.proofs.saturating_add(1) < rotation.settings.proofs {
             return Some(Outcome::Proved { read: None });
@@ -118,22 +124,43 @@ impl Rotator {
         // The last proof: the token must be good for something. A managed application's own token need
         // not be good for Graph; there the reader is who manages it.
         Some(match connection.credential.via() {
-            None => self.read(&access).await,
-            Some(_) => match self.authority(connection).await {
-                Ok(authority) => self.read(&authority.access(connection)).await,
+            None => match self.read(&access).await {
+                Ok(read) => Outcome::Proved { read: Some(read) },
+                Err(failure) if failure.is_refusal() => Outcome::ProofRefused,
+                Err(failure) => Outcome::ProofFailed(failure),
+            },
+            Some(_) => match self.read_by_authority(connection).await {
+                Ok(read) => Outcome::Proved { read: Some(read) },
                 Err(failure) => Outcome::ProofFailed(failure),
             },
         })
     }
 
-    async fn read(&self, access: &Access<'_>) -> Outcome {
-        match self.parts().issuer.inspect(access).await {
-            Ok(read) => Outcome::Proved { read: Some(read) },
-            Err(error) => Outcome::ProofFailed(Failure::from(&error)),
+    async fn read_by_authority(&self, connection: &Connection) -> Result<Inspection, Failure> {
+        let authority = self.authority(connection).await?;
+        self.read(&authority.access(connection)).await
+    }
+
+    /// Reads the application, which must be the one that the connection was made for.
+    async fn read(&self, access: &Access<'_>) -> Result<Inspection, Failure> {
+        let read = self.parts().issuer.inspect(access).await;
+        let read = read.map_err(|error| Failure::from(&error))?;
+        match access.connection.application {
+            Some(known) if known != read.application => Err(Failure::new(
+                TroubleKind::ApplicationUnusable,
+                format!(
+                    "the application with this client id is another one than before (object id {}, was \
+                     {known}): it was deleted and made again; give the connection its new credential, or \
+                     delete it",
+                    read.application
+                ),
+            )),
+            _ => Ok(read),
         }
     }
 
     async fn publish(&self, connection: &Connection, sink: usize) -> Option<Outcome> {
+        let name = self.policy().sinks_before.get(sink)?.clone();
         let sink = self.parts().sinks.before.get(sink)?;
         let candidate = connection.rotation.as_ref()?.candidate()?;
         let access = match self.with_candidate(connection, candidate).await {
@@ -143,16 +170,14 @@ impl Rotator {
         let facts = (Some(candidate.key_id), candidate.end);
         let new = NewSecret::new(connection, candidate.generation, facts, access.secret);
         Some(match sink.publish(&new).await {
-            Ok(()) => Outcome::Published {
-                sink: sink.name().to_owned(),
-            },
-            Err(error) => Outcome::PublishFailed(sink_failure(sink, &error)),
+            Ok(()) => Outcome::Published { sink: name },
+            Err(error) => Outcome::PublishFailed(sink_failure(&name, &error)),
         })
     }
 
     async fn deliver(&self, connection: &Connection, sink: usize) -> Option<Outcome> {
+        let name = self.policy().sinks_after.get(sink)?.clone();
         let sink = self.parts().sinks.after.get(sink)?;
-        let name = sink.name().to_owned();
         let current = &connection.secrets()?.current;
         let secret = match self.open(connection, current).await {
             Ok(secret) => secret,
@@ -168,27 +193,35 @@ impl Rotator {
         let new = NewSecret::new(connection, current.generation, facts, secret);
         Some(match sink.publish(&new).await {
             Ok(()) => Outcome::Delivered { sink: name },
-            Err(error) => Outcome::DeliveryFailed {
-                sink: name,
-                failure: sink_failure(sink, &error),
-            },
+            Err(error) => {
+                let failure = sink_failure(&name, &error);
+                Outcome::DeliveryFailed {
+                    sink: name,
+                    failure,
+                }
+            }
         })
     }
 
     async fn inspect(&self, connection: &Connection) -> Outcome {
-        let authority = match self.authority(connection).await {
-            Ok(authority) => authority,
-            Err(failure) => return Outcome::InspectFailed(failure),
-        };
-        let access = authority.access(connection);
-        match self.parts().issuer.inspect(&access).await {
+        match self.read_by_authority(connection).await {
             Ok(read) => Outcome::Inspected(read),
-            Err(error) => Outcome::InspectFailed(Failure::from(&error)),
+            Err(failure) => Outcome::InspectFailed(failure),
         }
     }
 
     async fn retire(&self, connection: &Connection, key_id: KeyId) -> Outcome {
         let failed = |failure| Outcome::RemoveFailed { key_id, failure };
+        if is_replaced(connection, key_id)
+            && let Err(failure) = self.prove_current(connection).await
+        {
+            return if failure.is_refusal() {
+                let failure = failure.passing();
+                Outcome::CurrentRefused { key_id, failure }
+            } else {
+                failed(failure)
+            };
+        }
         let authority = match self.authority(connection).await {
             Ok(authority) => authority,
             Err(failure) => return failed(failure),
@@ -199,6 +232,24 @@ impl Rotator {
             Ok(Removal::NotFound) => Outcome::RemoveNotFound { key_id },
             Err(error) => failed(Failure::from(&error)),
         }
+    }
+
+    /// Proves that the current secret works before the one that it replaced goes: since its last proof
+    /// somebody may have removed it, and then the other one is all that works (G1).
+    async fn prove_current(&self, connection: &Connection) -> Result<(), Failure> {
+        let Some(secrets) = connection.secrets() else {
+            return Ok(());
+        };
+        let current = &secrets.current;
+        let proven_for = self.now() - current.since;
+        if current.refused_since.is_none() && proven_for.abs() <= self.policy().fresh {
+            return Ok(());
+        }
+        let secret = self.open(connection, current).await;
+        let secret = secret.map_err(|error| Failure::from(&error))?;
+        let access = Access::new(connection, current.generation, secret);
+        let proof = self.parts().issuer.prove(&access).await;
+        proof.map_err(|error| Failure::from(&error))
     }
 
     /// Takes the connection out of the store; its journal stays.
@@ -224,10 +275,29 @@ fn is_given(connection: &Connection) -> bool {
         .is_some_and(|secrets| secrets.current.origin == keywheel_connection::Origin::Given)
 }
 
-fn sink_failure(sink: &Arc<dyn SecretSink>, error: &SinkError) -> Failure {
-    let message = format!("sink {:?}: {}", sink.name(), Report(error));
+fn sink_failure(sink: &str, error: &SinkError) -> Failure {
+    let message = format!("sink {sink:?}: {}", Report(error));
     Failure::new(TroubleKind::Transient, message)
 }
+
+/// A candidate that is refused is the candidate's trouble, and says nothing of the secret in use.
+fn unproven(error: &IssuerError) -> Outcome {
+    let failure = Failure::from(error);
+    if failure.is_refusal() {
+        Outcome::ProofRefused
+    } else {
+        Outcome::ProofFailed(failure)
+    }
+}
+
+/// Whether this is a secret that was in use until another one took its place.
+fn is_replaced(connection: &Connection, key_id: KeyId) -> bool {
+    let mut debts = connection.rotation.iter().flat_map(|r| &r.debts);
+    debts.any(|debt| debt.key_id == key_id && debt.reason == DebtReason::Superseded)
+}
+
+const HELD_UP: &str = "the process was held up between noting that it would mint a secret and asking for \
+                       it, so it did not ask; it will try again";
 
 fn in_progress(connection: &Connection) -> Option<RotationId> {
     connection.rotation.as_ref()?.in_progress()

@@ -1,0 +1,73 @@
+use chrono::TimeDelta;
+use keywheel_connection::Cause;
+use keywheel_rotation::WorkerOptions;
+
+use crate::fleet::{Fleet, tenant};
+
+/// Ten thousand connections of one customer and ten of another become due at once.
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_due_connections_do_not_stand_in_front_of_ten_others() {
+    let mut fleet = Fleet::new();
+    let (crowd, few) = (tenant("crowd.example"), tenant("few.example"));
+    let many = fleet.add(&crowd, 10_000).await;
+    let others = fleet.add(&few, 10).await;
+    let worker = fleet.start(fleet.worker(1));
+
+    let took = fleet.settled(&others, 1).await;
+
+    assert!(took < TimeDelta::minutes(1), "the few waited {took}");
+    let done = settled(&fleet, &many[..1000]).await;
+    assert!(done < 500, "{done} of the crowd's first 1,000 were faster");
+    let all = fleet.settled(&many, 1).await;
+    fleet.assert_clean(&many, 1).await;
+    assert_eq!(fleet.directory.peak(&crowd), 16);
+    // 16 at a time, each for a bit more than ten seconds: the limit was used.
+    let best = TimeDelta::seconds(10_000 / 16 * 11);
+    assert!(all < best * 3 / 2, "{all}, where {best} would do");
+    worker.stop().await;
+}
+
+async fn settled(fleet: &Fleet, members: &[crate::fleet::Member]) -> usize {
+    let mut done = 0;
+    for member in members {
+        done += usize::from(fleet.status(*member).await.is_settled());
+    }
+    done
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_than_the_limit_are_in_flight() {
+    let mut fleet = Fleet::new();
+    let mut members = Vec::new();
+    for n in 0..40 {
+        let tenant = tenant(&format!("tenant-{n}.example"));
+        members.extend(fleet.add(&tenant, 5).await);
+    }
+    let mut options = WorkerOptions::default();
+    (options.in_flight, options.per_tenant) = (12, 2);
+    let worker = fleet.start(fleet.worker(1).options(options));
+
+    fleet.settled(&members, 1).await;
+
+    assert!(fleet.directory.peak_of_all() <= 12);
+    assert!(fleet.directory.peak(&tenant("tenant-7.example")) <= 2);
+    fleet.assert_clean(&members, 1).await;
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_emergency_does_not_wait_in_the_queue() {
+    let mut fleet = Fleet::new();
+    let crowd = tenant("crowd.example");
+    let many = fleet.add(&crowd, 1_000).await;
+    let worker = fleet.start(fleet.worker(1));
+    tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+    let leaked = &many[999..];
+    assert!(!fleet.status(leaked[0]).await.is_settled());
+
+    fleet.request(leaked, Cause::Emergency).await;
+    let took = fleet.settled(leaked, 1).await;
+
+    assert!(took < TimeDelta::seconds(30), "the emergency waited {took}");
+    worker.stop().await;
+}
