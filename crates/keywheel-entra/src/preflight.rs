@@ -113,7 +113,9 @@ impl Finding {
 /// What is read of an access token, for diagnosis only: Microsoft says that tokens of its own APIs are
 /// opaque, so whatever can't be read is unknown.
 #[derive(Default, Deserialize)]
-struct Claims {
+pub(crate) struct Claims {
+    #[serde(default)]
+    pub(crate) tid: Option<String>,
     #[serde(default)]
     roles: Option<Vec<String>>,
     #[serde(default)]
@@ -125,7 +127,7 @@ const OWNED_BY: &str = "Application.ReadWrite.OwnedBy";
 const BROADER: [&str; 2] = ["Application.ReadWrite.All", "Directory.ReadWrite.All"];
 
 impl Claims {
-    fn read(token: &AccessToken) -> Self {
+    pub(crate) fn read(token: &AccessToken) -> Self {
         let payload = token.token.expose().split('.').nth(1).unwrap_or_default();
         let json = BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap_or_default();
         serde_json::from_slice(&json).unwrap_or_default()

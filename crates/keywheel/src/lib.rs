@@ -40,6 +40,9 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `sqlite` | yes | [`sqlite`], the embedded store |
+//! | `postgres` | no | [`postgres`], the store for any number of replicas |
+//! | `encrypted-keys` | no | certificates with private keys that a password protects |
+//! | `pfx` | no | certificates in PKCS#12 (PFX) archives |
 
 mod builder;
 
@@ -48,6 +51,8 @@ pub use keywheel_core as core;
 pub use keywheel_credentials as credentials;
 pub use keywheel_entra as entra;
 pub use keywheel_graph as graph;
+#[cfg(feature = "postgres")]
+pub use keywheel_postgres as postgres;
 pub use keywheel_rotation as rotation;
 pub use keywheel_schedule as schedule;
 #[cfg(feature = "sqlite")]
