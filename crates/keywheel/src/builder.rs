@@ -1,12 +1,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use keywheel_connection::{ConnectionId, ConnectionStore, EventSink, Sealer, SecretSink};
+use keywheel_connection::{ConnectionId, ConnectionStore, Consumer, EventSink, Sealer, SecretSink};
 use keywheel_core::{
     BuildError, Clock, CredentialError, Entropy, HttpSend, ReqwestSend, SystemClock, SystemEntropy,
 };
 use keywheel_entra::{ConnectionCredential, Enrolment, EntraIssuer, EntraParts, SignInApplication};
-use keywheel_rotation::{Connections, Policy, Rotator, RotatorParts, Sinks, Worker};
+use keywheel_rotation::{
+    Connections, EventDelivery, EventHandler, Policy, Rotator, RotatorParts, Sinks, Worker,
+};
 
 /// The default parts, wired together. Clones share them.
 #[derive(Clone)]
@@ -54,6 +56,18 @@ impl Keywheel {
     #[must_use]
     pub fn worker(&self) -> Worker {
         Worker::new(self.rotator.clone())
+    }
+
+    /// Returns a delivery of every event to `handler`, which begins at the beginning for a new `consumer`.
+    /// Spawn its [`run`](EventDelivery::run).
+    #[must_use]
+    pub fn delivery(
+        &self,
+        consumer: Consumer,
+        handler: impl EventHandler + 'static,
+    ) -> EventDelivery {
+        let (store, clock) = (self.parts.store.clone(), self.parts.clock.clone());
+        EventDelivery::new(store, clock, consumer, handler)
     }
 
     /// Returns what talks to Entra and Graph, for a preflight.

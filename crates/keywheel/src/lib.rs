@@ -31,8 +31,13 @@
 //! .rotating(RotationSettings::new(schedule));
 //! let created = keywheel.connections().create(new, &Actor::named("setup")).await?;
 //!
+//! // In every replica: drives what is due until the program is told to end.
+//! let worker = keywheel.worker();
+//! # let terminated = async {};
+//! let working = tokio::spawn(worker.run(terminated));
+//!
 //! let credential = keywheel.credential(created.connection.id).await?;
-//! # let _ = credential;
+//! # let _ = (credential, working);
 //! # Ok(())
 //! # }
 //! ```
@@ -43,6 +48,7 @@
 //! | `postgres` | no | [`postgres`], the store for any number of replicas |
 //! | `encrypted-keys` | no | certificates with private keys that a password protects |
 //! | `pfx` | no | certificates in PKCS#12 (PFX) archives |
+//! | `metrics` | no | metrics of the engine and the worker, through the `metrics` facade |
 
 mod builder;
 
