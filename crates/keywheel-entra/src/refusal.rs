@@ -3,7 +3,7 @@
 use keywheel_connection::{IssuerError, IssuerErrorKind};
 use keywheel_core::{CredentialError, CredentialErrorKind, Report};
 use keywheel_credentials::InvalidCertificate;
-use keywheel_graph::{GraphError, GraphErrorKind};
+use keywheel_graph::{GraphError, GraphErrorKind, Refusal};
 
 /// A secret that is wrong, removed, revoked, or not known to this replica yet.
 const REFUSED: [u32; 3] = [7_000_215, 7_005_003, 70_002];
@@ -48,12 +48,10 @@ fn graph_kind(error: &GraphError) -> IssuerErrorKind {
     if error.may_have_effect() {
         return IssuerErrorKind::Unknown;
     }
-    match error.code() {
-        Some("CredentialInvalidLifetimeAsPerAppPolicy") => IssuerErrorKind::LifetimeTooLong,
-        Some("CredentialTypeNotAllowedAsPerAppPolicy") => IssuerErrorKind::MethodForbidden,
-        Some("TooManyAppPasswords" | "Directory_ResourceSizeExceeded") => {
-            IssuerErrorKind::LimitReached
-        }
+    match error.refusal() {
+        Some(Refusal::LifetimeTooLong) => IssuerErrorKind::LifetimeTooLong,
+        Some(Refusal::CredentialTypeForbidden) => IssuerErrorKind::MethodForbidden,
+        Some(Refusal::TooManySecrets | Refusal::ObjectTooLarge) => IssuerErrorKind::LimitReached,
         _ => by_kind(error.kind()),
     }
 }
