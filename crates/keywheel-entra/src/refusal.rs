@@ -2,6 +2,7 @@
 
 use keywheel_connection::{IssuerError, IssuerErrorKind};
 use keywheel_core::{CredentialError, CredentialErrorKind, Report};
+use keywheel_credentials::InvalidCertificate;
 use keywheel_graph::{GraphError, GraphErrorKind, Refusal};
 
 /// A secret that is wrong, removed, revoked, or not known to this replica yet.
@@ -64,4 +65,10 @@ fn by_kind(kind: GraphErrorKind) -> IssuerErrorKind {
         GraphErrorKind::Transport | GraphErrorKind::Unavailable => IssuerErrorKind::Unavailable,
         _ => IssuerErrorKind::Invalid,
     }
+}
+
+/// A certificate that can't be used.
+pub(crate) fn certificate(error: InvalidCertificate) -> CredentialError {
+    let kind = CredentialErrorKind::InvalidConfiguration;
+    CredentialError::new(kind, error.to_string()).with_source(error)
 }

@@ -14,7 +14,12 @@ pub(crate) enum Extent {
 }
 
 /// The examples that end by themselves and need no network.
-const EXAMPLES: [&str; 3] = ["expiring_credentials", "preflight", "quickstart"];
+const EXAMPLES: [&str; 4] = [
+    "envelope_sealer",
+    "expiring_credentials",
+    "preflight",
+    "quickstart",
+];
 
 pub(crate) fn run(extent: Extent) -> ExitCode {
     let mut steps = Steps::default();
@@ -35,6 +40,11 @@ pub(crate) fn run(extent: Extent) -> ExitCode {
 }
 
 fn slow(steps: &mut Steps) {
+    // All features together answer from fresh time zone data; this is what is said without.
+    steps.run(
+        "stale time zones are warned of",
+        &mut cargo("test -p keywheel-schedule --lib --locked -- zone:: schedule::"),
+    );
     for example in EXAMPLES {
         // Built with the tests just now; `cargo run` would build it again with fewer features.
         let path = root().join("target/debug/examples").join(example);
