@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use keywheel_connection::{
     Actor, Connection, ConnectionId, ConnectionName, Credential, EventKind, HeldCertificate,
     Namespace, Save, SealContext, SignIn, StoreError, Versioned,
@@ -9,12 +10,12 @@ use keywheel_core::{
     TokenCredential, TokenRequest,
 };
 use keywheel_credentials::{Authorization, CertificateCredential, ConfidentialClient};
-use keywheel_graph::{GraphClient, GraphError, GraphErrorKind};
-use uuid::Uuid;
 
 use crate::parts::{EntraParts, from_store, invalid};
-use crate::token::Claims;
-use crate::{CertificateFile, SignInApplication, refusal};
+use crate::{
+    CertificateFile, Method, SignInApplication, TenantAccess, ValidationError, ValidationErrorKind,
+    refusal,
+};
 
 /// Stores connections that authenticate otherwise than by a client secret, and changes what they authenticate
 /// with. Each is tried out first, and nothing is stored that does not work.
@@ -144,10 +145,9 @@ impl Enrolment {
     ) -> Result<Versioned> {
         let client = self.application()?.client();
         let id = self.new_id(&target).await?;
+        let way = (&target.cloud, &target.tenant, client);
         let context = SealContext::refresh_token(&target.namespace, id, 0);
-        let sign_in = self
-            .sign_in(&target.tenant, authorization, &context)
-            .await?;
+        let sign_in = self.sign_in(way, authorization, &context).await?;
         let credential = Credential::AuthorizationCode(sign_in);
         self.create((id, target, client), credential, actor).await
     }
@@ -171,8 +171,8 @@ impl Enrolment {
         };
         let generation = before.generation + 1;
         let context = connection.refresh_token_context(generation);
-        let sign_in = self.sign_in(&connection.tenant, authorization, &context);
-        let mut sign_in = sign_in.await?;
+        let way = (&connection.cloud, &connection.tenant, connection.client);
+        let mut sign_in = self.sign_in(way, authorization, &context).await?;
         sign_in.generation = generation;
         let user = sign_in.user.clone();
         let credential = Credential::AuthorizationCode(sign_in);
@@ -220,10 +220,8 @@ impl Enrolment {
         let endpoint = self.parts.endpoint(cloud, tenant);
         let credential = CertificateCredential::new(endpoint, client, certificate);
         let credential = credential.map_err(refusal::certificate)?;
-        let request = TokenRequest::new(cloud.graph_scope());
-        check_tenant(&credential.get_token(&request).await?, tenant)?;
-        let graph = GraphClient::new(Arc::clone(&self.parts.http), credential, cloud);
-        readable(graph.application(client).get().await.map(drop))?;
+        self.try_out((cloud, tenant, client), credential, Method::Certificate)
+            .await?;
         let sealed = self.parts.seal(&file.to_text(), context).await?;
         let now = self.parts.clock.now();
         Ok(HeldCertificate::new(sealed, thumbprint, end, now))
@@ -231,17 +229,18 @@ impl Enrolment {
 
     async fn sign_in(
         &self,
-        tenant: &TenantId,
+        way: (&Cloud, &TenantId, ClientId),
         authorization: &Authorization,
         context: &SealContext<'_>,
     ) -> Result<SignIn> {
         let user = &authorization.user;
-        same_tenant(&user.tenant.to_string(), tenant)?;
         let Some(refresh_token) = &authorization.refresh_token else {
             let message =
                 "the sign-in gave no refresh token: allow the scope `offline_access` in the tenant";
             return Err(CredentialError::new(CredentialErrorKind::Denied, message));
         };
+        let token = Given(authorization.token.clone());
+        self.try_out(way, token, Method::AuthorizationCode).await?;
         let sealed = self.parts.seal(refresh_token, context).await?;
         let object_id = user.object_id.map(|id| id.to_string());
         let name = user.username.clone().or(object_id);
@@ -249,6 +248,20 @@ impl Enrolment {
         let scopes = authorization.scopes.iter().map(ToString::to_string);
         let now = self.parts.clock.now();
         Ok(SignIn::new(sealed, name, scopes.collect(), now))
+    }
+
+    /// Sees that a token is of this tenant and application, and makes one harmless read with it.
+    async fn try_out(
+        &self,
+        (cloud, tenant, client): (&Cloud, &TenantId, ClientId),
+        credential: impl TokenCredential + 'static,
+        method: Method,
+    ) -> Result<()> {
+        let http = Arc::clone(&self.parts.http);
+        let access = TenantAccess::new(http, credential, cloud, tenant, client)
+            .with_clock(Arc::clone(&self.parts.clock))
+            .with_entropy(Arc::clone(&self.parts.entropy));
+        access.validate(method).await.map(drop).map_err(refused)
     }
 
     async fn create(
@@ -295,37 +308,31 @@ impl Enrolment {
     }
 }
 
-/// What Graph forbids, it has understood: what the application may do is for the preflight to say.
-fn readable(read: std::result::Result<(), GraphError>) -> Result<()> {
-    match read {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == GraphErrorKind::Forbidden => Ok(()),
-        Err(error) => {
-            let kind = if error.is_transient() {
-                CredentialErrorKind::Unavailable
-            } else {
-                CredentialErrorKind::Denied
-            };
-            Err(CredentialError::new(kind, Report(&error).to_string()).with_source(error))
+/// What the connection that did not work means to whoever is enrolling it.
+fn refused(error: ValidationError) -> CredentialError {
+    let kind = match error.kind() {
+        ValidationErrorKind::Unavailable => CredentialErrorKind::Unavailable,
+        ValidationErrorKind::OtherApplication | ValidationErrorKind::OtherTenant => {
+            CredentialErrorKind::InvalidConfiguration
         }
-    }
+        ValidationErrorKind::Credential | ValidationErrorKind::Refused => {
+            CredentialErrorKind::Denied
+        }
+    };
+    CredentialError::new(kind, Report(&error).to_string()).with_source(error)
 }
 
-/// A tenant that is given by a domain is known by its token alone.
-fn check_tenant(token: &AccessToken, tenant: &TenantId) -> Result<()> {
-    match Claims::read(token).tid {
-        Some(tid) => same_tenant(&tid.to_string(), tenant),
-        None => Ok(()),
-    }
-}
+/// The token that came with a sign-in, to try the connection out with.
+#[derive(Debug)]
+struct Given(AccessToken);
 
-fn same_tenant(actual: &str, asked: &TenantId) -> Result<()> {
-    let by_id = asked.as_str().parse::<Uuid>().is_ok();
-    if by_id && !actual.eq_ignore_ascii_case(asked.as_str()) {
-        return Err(invalid(format!(
-            "tenant: asked for {asked}, and got a token of {actual}; sign in to the tenant that the connection \
-             is to lead into, or correct its id"
-        )));
+#[async_trait]
+impl TokenCredential for Given {
+    async fn get_token(&self, _: &TokenRequest) -> Result<AccessToken> {
+        Ok(self.0.clone())
     }
-    Ok(())
+
+    fn cached_token(&self, _: &TokenRequest) -> Option<AccessToken> {
+        Some(self.0.clone())
+    }
 }
