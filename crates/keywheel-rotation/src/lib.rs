@@ -32,8 +32,8 @@ mod status;
 mod worker;
 
 pub use self::connections::{
-    ConnectionError, ConnectionErrorKind, Connections, Disabled, Farewell, NewConnection,
-    NewManaged, Requested, Validated,
+    ConnectionError, ConnectionErrorKind, Connections, Disabled, Farewell, LiveSecrets,
+    NewConnection, NewManaged, Requested, Validated,
 };
 pub use self::decide::{Step, Waiting, decide, next_due};
 pub use self::history::{Ending, History, PastRotation, PastStep};

@@ -198,6 +198,7 @@ pub(crate) fn record_only(step: &Step) -> Option<Outcome> {
         Step::Quarantine => Some(Outcome::Quarantined),
         Step::Promote => Some(Outcome::Promoted),
         Step::Finish => Some(Outcome::Finished),
+        Step::SetBack => Some(Outcome::SetBack),
         Step::Remind { days } => Some(Outcome::Reminded { days: *days }),
         Step::Deliver { .. }
         | Step::Delete
