@@ -5,5 +5,6 @@
 mod calm;
 mod faults;
 mod matrix;
+mod table;
 mod verbs;
 mod ways;

@@ -493,3 +493,6 @@ fn remind_or_wait(current: &Held, now: DateTime<Utc>) -> Step {
         None => wait(next_reminder(current, now), Waiting::Idle),
     }
 }
+
+#[cfg(test)]
+mod tests;

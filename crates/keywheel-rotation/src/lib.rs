@@ -18,6 +18,9 @@
 //!    until the directory has said so or several reads agree.
 //!
 //! A process that stops between any two of these loses nothing: the record says how far it got.
+//!
+//! `STATES.md` beside this crate's manifest draws the states, and `FAULTS.md` lists what can go wrong at each
+//! point, what happens then, and the test that shows it.
 
 mod apply;
 mod connections;
