@@ -1,20 +1,20 @@
 //! What the benches share: a race of contestants who do the same work in turns.
 //!
 //! On a machine that does other things too, what is measured a minute later is measured on another machine.
-//! So the contestants of a [`Race`] run in turns, round for round, and the fastest round of each counts.
-//! [`Race::measure`] hands the same work to criterion, for its statistics and its comparison with earlier
+//! So the contestants of a [`Race`] run in turns, round for round, and the fastest round of each counts. A
+//! round is one call: let it take some tens of microseconds to a few milliseconds, which is long for the
+//! clock and short for a scheduler that gives others a turn too. Before each, the contestant works once
+//! unmeasured, so that nobody pays for the caches that the one before has filled. [`Race::measure`] hands the same work to criterion, for its statistics and its comparison with earlier
 //! runs.
 #![allow(clippy::disallowed_methods, reason = "to measure is to read the clock")]
 
 use std::fmt::Display;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use criterion::{Criterion, Throughput};
 
-/// How long a race lasts, for each contestant.
-const TIME: Duration = Duration::from_millis(400);
-const ROUNDS: u32 = 15;
+const ROUNDS: u32 = 200;
 
 /// Whether cargo asks for measurements (`cargo bench`) and not only whether the bench runs (`cargo test`).
 #[must_use]
@@ -59,17 +59,14 @@ impl<'a> Race<'a> {
 
     /// Lets them run in turns and prints the time of each for one question.
     pub fn run(&mut self) -> Times {
-        let calls: Vec<u32> = self.contestants.iter_mut().map(calls_a_round).collect();
         let rounds = if is_measuring() { ROUNDS } else { 1 };
         let mut times = vec![Vec::new(); self.contestants.len()];
         for _ in 0..rounds {
-            for ((contestant, calls), times) in
-                self.contestants.iter_mut().zip(&calls).zip(&mut times)
-            {
+            for (contestant, times) in self.contestants.iter_mut().zip(&mut times) {
+                (contestant.work)();
                 let start = Instant::now();
-                (0..*calls).for_each(|_| (contestant.work)());
-                let questions = f64::from(*calls) * f64::from(self.questions);
-                times.push(start.elapsed().as_secs_f64() * 1e9 / questions);
+                (contestant.work)();
+                times.push(start.elapsed().as_secs_f64() * 1e9 / f64::from(self.questions));
             }
         }
         let names = self.contestants.iter().map(|contestant| contestant.name);
@@ -90,21 +87,6 @@ impl<'a> Race<'a> {
         }
         group.finish();
     }
-}
-
-/// Finds how many calls fill a contestant's part of a round, and warms it up with that.
-fn calls_a_round(contestant: &mut Contestant<'_>) -> u32 {
-    let start = Instant::now();
-    (contestant.work)();
-    if !is_measuring() {
-        return 1;
-    }
-    let mut calls = 1;
-    while start.elapsed() < TIME / ROUNDS {
-        (contestant.work)();
-        calls += 1;
-    }
-    calls
 }
 
 /// The rounds of one contestant, in nanoseconds for a question.

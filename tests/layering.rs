@@ -75,8 +75,33 @@ fn one_crate_sends_requests() {
     }
 }
 
+#[test]
+fn the_facade_knows_the_time_zones_of_today() {
+    let packages = packages();
+    let facade = packages
+        .iter()
+        .find(|package| package["name"] == "keywheel");
+    let dependencies = facade.unwrap()["dependencies"].as_array().unwrap();
+    let schedule = dependencies
+        .iter()
+        .find(|dependency| dependency["name"] == "keywheel-schedule");
+    let features = schedule.unwrap()["features"].as_array().unwrap();
+    assert!(
+        features.iter().any(|feature| feature == "fresh-tzdb"),
+        "chrono-tz's own data is wrong for 15 zones: turn on fresh-tzdb"
+    );
+}
+
 /// Every published crate with its normal and build dependencies.
 fn published() -> Vec<(String, Vec<String>)> {
+    packages()
+        .iter()
+        .filter(|package| package["publish"].is_null())
+        .map(|package| (text(&package["name"]), dependencies(package)))
+        .collect()
+}
+
+fn packages() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--format-version=1", "--locked"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -88,12 +113,7 @@ fn published() -> Vec<(String, Vec<String>)> {
         String::from_utf8_lossy(&output.stderr)
     );
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let packages = metadata["packages"].as_array().unwrap();
-    packages
-        .iter()
-        .filter(|package| package["publish"].is_null())
-        .map(|package| (text(&package["name"]), dependencies(package)))
-        .collect()
+    metadata["packages"].as_array().unwrap().clone()
 }
 
 fn dependencies(package: &Value) -> Vec<String> {

@@ -1,17 +1,19 @@
-//! The contestants. Each gets its question in the form that it likes best, and answers in Unix time.
+//! The contestants. Each gets its question in the form that it likes best and answers in its own type.
 
 use std::str::FromStr;
 
-use chrono::{NaiveTime, TimeDelta, TimeZone as _, Timelike};
+use chrono::{DateTime, NaiveTime, TimeDelta, TimeZone as _, Timelike, Utc};
+use chrono_tz::Tz;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
+use rrule::{RRuleResult, RRuleSet};
 
 use crate::questions::{Question, due_time};
 
-pub(crate) fn keywheel(question: &Question<'_>) -> i64 {
+pub(crate) fn keywheel(question: &Question<'_>) -> DateTime<Utc> {
     let next = question.place.schedule.next_after(question.after);
-    next.unwrap().at().timestamp()
+    next.unwrap().at()
 }
 
 /// What cannot be saved: a search for the offset at the instant and one for the offset at the answer. It
@@ -57,7 +59,7 @@ impl Floor {
 }
 
 /// As one writes it with chrono: look at the clock, set the time, go on a day while that is not later.
-pub(crate) fn chrono_tz(question: &Question<'_>) -> i64 {
+pub(crate) fn chrono_tz(question: &Question<'_>) -> DateTime<Tz> {
     let zone = question.place.chrono;
     let mut date = zone
         .from_utc_datetime(&question.after.naive_utc())
@@ -73,14 +75,14 @@ pub(crate) fn chrono_tz(question: &Question<'_>) -> i64 {
                     .earliest()
             });
         match next {
-            Some(next) if next > question.after => return next.timestamp(),
+            Some(next) if next > question.after => return next,
             _ => date = date.succ_opt().unwrap(),
         }
     }
 }
 
 /// As jiff's documentation does it: with its `ZonedDateTime`.
-pub(crate) fn jiff(question: &Question<'_>) -> i64 {
+pub(crate) fn jiff(question: &Question<'_>) -> Timestamp {
     let now = question
         .after_jiff
         .to_zoned_datetime(question.place.jiff.clone());
@@ -90,17 +92,17 @@ pub(crate) fn jiff(question: &Question<'_>) -> i64 {
     } else {
         next.checked_add(1.day()).unwrap()
     };
-    next.timestamp().as_second()
+    next.timestamp()
 }
 
 /// As one writes it with jiff when every nanosecond counts: without a `ZonedDateTime`.
-pub(crate) fn jiff_timestamps(question: &Question<'_>) -> i64 {
+pub(crate) fn jiff_timestamps(question: &Question<'_>) -> Timestamp {
     let zone = &question.place.jiff;
     let mut date = zone.to_datetime(question.after_jiff).date();
     loop {
         let next = zone.to_timestamp(date.to_datetime(jiff_time())).unwrap();
         if next > question.after_jiff {
-            return next.as_second();
+            return next;
         }
         date = date.tomorrow().unwrap();
     }
@@ -130,19 +132,15 @@ impl Patterns {
     }
 }
 
-pub(crate) fn croner(pattern: &croner::Cron, question: &Question<'_>) -> i64 {
+pub(crate) fn croner(pattern: &croner::Cron, question: &Question<'_>) -> DateTime<Tz> {
     let next = pattern.find_next_occurrence(&question.after_chrono, false);
-    next.unwrap().timestamp()
+    next.unwrap()
 }
 
-pub(crate) fn cron(pattern: &cron::Schedule, question: &Question<'_>) -> i64 {
-    pattern
-        .after(&question.after_chrono)
-        .next()
-        .unwrap()
-        .timestamp()
+pub(crate) fn cron(pattern: &cron::Schedule, question: &Question<'_>) -> DateTime<Tz> {
+    pattern.after(&question.after_chrono).next().unwrap()
 }
 
-pub(crate) fn rrule(question: &Question<'_>) -> i64 {
-    question.rrule.clone().all(1).dates[0].timestamp()
+pub(crate) fn rrule(question: &Question<'_>) -> RRuleResult {
+    RRuleSet::clone(&question.rrule).all(1)
 }

@@ -27,7 +27,7 @@ pub(crate) struct Question<'a> {
     pub(crate) after_chrono: DateTime<Tz>,
     pub(crate) after_jiff: Timestamp,
     /// rrule walks from the start of its set: here the walk is two days long at most.
-    pub(crate) rrule: RRuleSet,
+    pub(crate) rrule: Box<RRuleSet>,
 }
 
 pub(crate) fn names() -> Vec<&'static str> {
@@ -82,7 +82,7 @@ fn question(place: &Place, after: i64) -> Question<'_> {
         after: utc,
         after_chrono: utc.with_timezone(&place.chrono),
         after_jiff: Timestamp::from_second(after).unwrap(),
-        rrule: rules(place.chrono, utc, due_time()),
+        rrule: Box::new(rules(place.chrono, utc, due_time())),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::flags::Flags;
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) name: ConnectionName,
-    pub(crate) database: PathBuf,
+    pub(crate) database: Database,
     pub(crate) sealing_key: Option<Secret>,
     pub(crate) cloud: Cloud,
     pub(crate) http: ReqwestSend,
@@ -25,6 +25,15 @@ pub(crate) struct Config {
     tenant: Option<TenantId>,
     client: Option<ClientId>,
     secret: Option<ClientSecret>,
+}
+
+/// Where connections are stored.
+#[derive(Debug)]
+pub(crate) enum Database {
+    /// A SQLite file.
+    File(PathBuf),
+    /// The URL of a PostgreSQL server, which may hold a password.
+    Server(Secret),
 }
 
 impl Config {
@@ -77,15 +86,15 @@ fn default_name() -> Result<ConnectionName> {
         .map_err(|error| End::bad("KEYWHEEL_CONNECTION", error))
 }
 
-fn database() -> Result<PathBuf> {
+fn database() -> Result<Database> {
     let place = variable("KEYWHEEL_DATABASE")?.unwrap_or_else(|| "keywheel.db".to_owned());
-    if place.contains("://") {
-        return Err(End::Bad(
-            "KEYWHEEL_DATABASE: only SQLite is supported so far; give the path of a file"
-                .to_owned(),
-        ));
+    match place.split_once("://") {
+        None => Ok(Database::File(place.into())),
+        Some(("postgres" | "postgresql", _)) => Ok(Database::Server(Secret::new(place))),
+        Some(_) => Err(End::Bad(
+            "KEYWHEEL_DATABASE: expected the path of a SQLite file or a postgres:// URL".to_owned(),
+        )),
     }
-    Ok(place.into())
 }
 
 fn cloud() -> Result<Cloud> {

@@ -14,12 +14,13 @@ use keywheel::connection::{
     Actor, Connection, ConnectionId, ConnectionStore, KeyRing, MemoryStore, Namespace, Sealer,
     StoreError, StoreErrorKind,
 };
-use keywheel::core::{Clock, Entropy, Secret, SystemClock, SystemEntropy};
+use keywheel::core::{Clock, Entropy, Report, Secret, SystemClock, SystemEntropy};
+use keywheel::postgres::PostgresStore;
 use keywheel::rotation::{ConnectionErrorKind, NewConnection, Policy, Status};
 use keywheel::sqlite::SqliteStore;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::Config;
+use crate::config::{Config, Database};
 use crate::end::{End, Result};
 use crate::flags::Flags;
 use crate::report::{self, Lines};
@@ -28,7 +29,7 @@ use crate::report::{self, Lines};
 pub(crate) struct Session {
     pub(crate) keywheel: Keywheel,
     pub(crate) id: ConnectionId,
-    store: SqliteStore,
+    store: Arc<dyn ConnectionStore>,
 }
 
 impl Session {
@@ -65,13 +66,11 @@ impl Session {
 
 /// Opens the connection, or creates it when there is none.
 pub(crate) async fn open(config: &Config, flags: &Flags) -> Result<Session> {
-    if !config.database.exists() {
-        return if flags.status || flags.token {
-            let path = config.database.display();
-            Err(End::Bad(format!("KEYWHEEL_DATABASE: there is no {path}")))
-        } else {
-            create(config, flags).await
-        };
+    match &config.database {
+        // It is not made before the connection that it is to hold is validated.
+        Database::File(path) if !path.exists() => return create(config, flags).await,
+        Database::File(_) => {}
+        Database::Server(_) => drop(existing_key(config)?),
     }
     let store = open_store(&config.database).await?;
     let found = store.find(&Namespace::default(), &config.name).await;
@@ -91,17 +90,21 @@ pub(crate) async fn open(config: &Config, flags: &Flags) -> Result<Session> {
 
 /// Validates the connection before anything is written, and only then makes key and database.
 async fn create(config: &Config, flags: &Flags) -> Result<Session> {
+    if flags.status || flags.token {
+        let name = config.name.as_str();
+        return Err(End::Bad(format!(
+            "KEYWHEEL_CONNECTION: {name:?} is not in the database (KEYWHEEL_DATABASE); run without --status and \
+             --token to create it"
+        )));
+    }
     let (tenant, client, secret) = config.credentials()?;
     let now = SystemClock::new().now();
     let new = NewConnection::client_secret(config.name.clone(), tenant, client, secret)
         .in_cloud(config.cloud.clone())
         .with_key_id(config.key_id)
         .rotating(flags.settings(now.date_naive())?);
-    let key = match existing_key(config) {
-        Ok(_) => None,
-        Err(_) if config.sealing_key.is_none() && !key_file(config).exists() => Some(fresh_key()),
-        Err(error) => return Err(error),
-    };
+    let new_file = key_file(config).filter(|file| config.sealing_key.is_none() && !file.exists());
+    let key = new_file.is_some().then(fresh_key);
     let ring = |key: &Option<Secret>| match key {
         Some(key) => {
             KeyRing::from_base64(key.expose()).map_err(|error| End::bad("sealing key", error))
@@ -114,8 +117,8 @@ async fn create(config: &Config, flags: &Flags) -> Result<Session> {
     let validated = trial.connections().validate(&new, &actor).await;
     let validated = validated.map_err(refused)?;
 
-    if let Some(key) = &key {
-        write_key(&key_file(config), key)?;
+    if let (Some(file), Some(key)) = (&new_file, &key) {
+        write_key(file, key)?;
     }
     let store = open_store(&config.database).await?;
     let keywheel = wire(config, store.clone(), ring(&key)?)?;
@@ -136,14 +139,24 @@ fn refused(error: keywheel::rotation::ConnectionError) -> End {
     }
 }
 
-async fn open_store(path: &Path) -> Result<SqliteStore> {
-    SqliteStore::builder(path).open().await.map_err(|error| {
-        if error.kind() == StoreErrorKind::NotOurs {
-            End::bad("KEYWHEEL_DATABASE", error)
-        } else {
-            End::failed(error)
-        }
-    })
+async fn open_store(database: &Database) -> Result<Arc<dyn ConnectionStore>> {
+    match database {
+        Database::File(path) => shared(SqliteStore::builder(path).open().await),
+        Database::Server(url) => shared(PostgresStore::builder(url.clone()).open().await),
+    }
+}
+
+fn shared(
+    opened: std::result::Result<impl ConnectionStore + 'static, StoreError>,
+) -> Result<Arc<dyn ConnectionStore>> {
+    match opened {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(error) => Err(match error.kind() {
+            StoreErrorKind::NotOurs => End::bad("KEYWHEEL_DATABASE", error),
+            StoreErrorKind::Unavailable => End::Pending(Report(&error).to_string()),
+            _ => End::failed(error),
+        }),
+    }
 }
 
 fn wire(config: &Config, store: impl ConnectionStore + 'static, ring: KeyRing) -> Result<Keywheel> {
@@ -181,7 +194,13 @@ fn existing_key(config: &Config) -> Result<KeyRing> {
     if let Some(key) = &config.sealing_key {
         return KeyRing::from_base64(key.expose()).map_err(bad);
     }
-    let path = key_file(config);
+    let Some(path) = key_file(config) else {
+        return Err(End::Bad(
+            "KEYWHEEL_SEALING_KEY: not set, and a server is no place to keep a key beside; give 32 random bytes \
+             in base64, the same to every replica: openssl rand -base64 32"
+                .to_owned(),
+        ));
+    };
     let key = fs::read_to_string(&path).map(Secret::new).map_err(|error| {
         End::Bad(format!(
             "KEYWHEEL_SEALING_KEY: not set, and {} can't be read ({error}); give the key that sealed the \
@@ -192,10 +211,14 @@ fn existing_key(config: &Config) -> Result<KeyRing> {
     KeyRing::from_base64(key.expose()).map_err(bad)
 }
 
-fn key_file(config: &Config) -> PathBuf {
-    let mut name = config.database.clone().into_os_string();
+/// The file that keeps a key, beside a database that is a file too.
+fn key_file(config: &Config) -> Option<PathBuf> {
+    let Database::File(database) = &config.database else {
+        return None;
+    };
+    let mut name = database.clone().into_os_string();
     name.push(".key");
-    name.into()
+    Some(name.into())
 }
 
 fn fresh_key() -> Secret {

@@ -82,6 +82,16 @@ async fn bad_configuration_is_named_and_nothing_is_written() {
             "/nowhere/ca.pem",
             ["KEYWHEEL_CA_CERTIFICATE", "/nowhere/ca.pem"],
         ),
+        variable(
+            "KEYWHEEL_DATABASE",
+            "mysql://localhost/keywheel",
+            ["KEYWHEEL_DATABASE", "postgres://"],
+        ),
+        variable(
+            "KEYWHEEL_DATABASE",
+            "postgres://localhost:1/keywheel",
+            ["KEYWHEEL_SEALING_KEY", "openssl rand -base64 32"],
+        ),
         flag(&["--interval", "0"], ["interval", "1"]),
         flag(&["--interval", "731"], ["interval", "730"]),
         flag(&["--zone", "Mars/Olympus"], ["zone", "IANA name"]),

@@ -1,3 +1,5 @@
+use keywheel_testkit::PostgresServer;
+
 use crate::place::{Place, lines, stderr};
 
 const QUICK: [&str; 2] = ["--proof-span", "1s"];
@@ -111,6 +113,30 @@ async fn token_and_status_show_no_secret() {
             assert!(!text.contains(hidden), "{text}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_postgresql_url_is_a_database_too() {
+    let place = Place::new().await;
+    let database = PostgresServer::shared_database();
+    let run = async |flags: &[&str]| {
+        let mut command = place.rotate(flags);
+        command.env("KEYWHEEL_DATABASE", database.url()).env(
+            "KEYWHEEL_SEALING_KEY",
+            "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k=",
+        );
+        command.output().await.unwrap()
+    };
+
+    let first = run(&QUICK).await;
+    let second = run(&["--emergency", "--proof-span", "1s"]).await;
+
+    for output in [&first, &second] {
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
+    }
+    assert_eq!(lines(&second).last().unwrap()["generation"], 2);
+    assert_eq!(place.ours().len(), 1);
+    assert_eq!(place.files(), ["ca.pem"]);
 }
 
 #[tokio::test]

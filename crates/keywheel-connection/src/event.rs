@@ -73,6 +73,26 @@ pub enum EventKind {
         /// How it authenticates.
         method: String,
     },
+    /// A user signed in again.
+    #[serde(rename = "connection.signed-in")]
+    SignedIn {
+        /// Who.
+        user: String,
+    },
+    /// The sign-in has ended: the connection gives no tokens until a user signs in again.
+    #[serde(rename = "connection.needs-reauth")]
+    NeedsReauth {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The connection was given another certificate.
+    #[serde(rename = "connection.certificate-replaced")]
+    CertificateReplaced {
+        /// Its thumbprint, as the portal shows it.
+        thumbprint: String,
+        /// When it ends.
+        end: DateTime<Utc>,
+    },
     /// Somebody asked for a rotation.
     #[serde(rename = "rotation.requested")]
     RotationRequested {

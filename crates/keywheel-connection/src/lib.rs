@@ -39,8 +39,8 @@ pub use self::issuer::{
 pub use self::memory::MemoryStore;
 pub use self::record::{
     Candidate, Cause, Completed, Connection, Credential, DeadMarker, Debt, DebtReason, DecodeError,
-    Delivery, Held, Mode, Offer, Origin, Pause, Phase, Rotation, RotationRequest, RotationSettings,
-    Run, Seconds, Secrets, Trouble, TroubleKind,
+    Delivery, Held, HeldCertificate, Mode, Offer, Origin, Pause, Phase, Rotation, RotationRequest,
+    RotationSettings, Run, Seconds, Secrets, SignIn, SignInEnded, Trouble, TroubleKind,
 };
 pub use self::seal::{
     Fingerprint, KeyRing, ResealError, Resealed, Resealer, SealContext, SealError, SealErrorKind,

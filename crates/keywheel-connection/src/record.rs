@@ -1,3 +1,4 @@
+mod methods;
 mod rotation;
 mod secrets;
 
@@ -6,6 +7,7 @@ use keywheel_core::{ApplicationObjectId, ClientId, Cloud, TenantId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use self::methods::{HeldCertificate, SignIn, SignInEnded};
 pub use self::rotation::{
     Candidate, Cause, Completed, DeadMarker, Debt, DebtReason, Delivery, Mode, Offer, Pause, Phase,
     Rotation, RotationRequest, RotationSettings, Run, Seconds, Trouble, TroubleKind,
@@ -79,6 +81,18 @@ impl Connection {
             field: "client-secret",
             generation,
         }
+    }
+
+    /// Returns what the files of a certificate are sealed for.
+    #[must_use]
+    pub fn certificate_context(&self) -> SealContext<'_> {
+        SealContext::certificate(&self.namespace, self.id)
+    }
+
+    /// Returns what the refresh token of `generation` is sealed for.
+    #[must_use]
+    pub fn refresh_token_context(&self, generation: u64) -> SealContext<'_> {
+        SealContext::refresh_token(&self.namespace, self.id, generation)
     }
 
     /// Returns the client secrets, or `None` for another kind of credential.

@@ -85,7 +85,33 @@ pub struct SealContext<'a> {
     pub generation: u64,
 }
 
-impl SealContext<'_> {
+impl<'a> SealContext<'a> {
+    /// Returns what the files of a certificate are sealed for.
+    #[must_use]
+    pub fn certificate(namespace: &'a Namespace, connection: ConnectionId) -> Self {
+        Self {
+            namespace,
+            connection,
+            field: "certificate",
+            generation: 0,
+        }
+    }
+
+    /// Returns what the refresh token of `generation` is sealed for.
+    #[must_use]
+    pub fn refresh_token(
+        namespace: &'a Namespace,
+        connection: ConnectionId,
+        generation: u64,
+    ) -> Self {
+        Self {
+            namespace,
+            connection,
+            field: "refresh-token",
+            generation,
+        }
+    }
+
     /// Returns the context as bytes for authentication: each part with its length before it, so that no
     /// two contexts share a spelling.
     #[must_use]

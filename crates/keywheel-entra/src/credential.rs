@@ -1,144 +1,139 @@
-use std::sync::Arc;
+mod secrets;
+mod sign_in;
 
 use async_trait::async_trait;
-use keywheel_connection::{
-    Connection, ConnectionId, ConnectionStore, Held, SealError, Sealer, StoreError,
-};
+use keywheel_connection::{Connection, ConnectionId, Credential, HeldCertificate};
 use keywheel_core::{
-    AccessToken, ClientSecret, Clock, CredentialError, CredentialErrorKind, Entropy, HttpSend,
-    TokenCredential, TokenRequest,
+    AccessToken, CredentialError, CredentialErrorKind, TokenCredential, TokenRequest,
 };
-use keywheel_credentials::{ClientSecretCredential, ClientSecrets, SecretSource, TokenEndpoint};
+use keywheel_credentials::{CertificateCredential, ClientSecretCredential, RefreshTokenCredential};
 
-/// The tokens of a stored connection.
+use self::secrets::Source;
+use self::sign_in::StoredSignIn;
+use crate::CertificateFile;
+use crate::parts::{EntraParts, invalid};
+use crate::refusal;
+
+/// The tokens of a stored connection, by whichever method it authenticates.
 ///
-/// It holds the secret that was current when it was made, and looks into the store when Entra refuses
-/// it: so it follows rotations of any process, and never writes to the record.
+/// By client secret, it holds the secret that was current when it was made, looks into the store when Entra
+/// refuses it, and so follows rotations of any process; it never writes to the record. By certificate, it
+/// holds the certificate that was stored when it was made. By authorization code, each new refresh token is
+/// stored before the access token that came with it is used.
 #[derive(Clone, Debug)]
-pub struct ConnectionCredential(ClientSecretCredential);
+pub struct ConnectionCredential(Method);
+
+#[derive(Clone, Debug)]
+enum Method {
+    AuthorizationCode(RefreshTokenCredential, StoredSignIn),
+    Certificate(CertificateCredential),
+    ClientSecret(ClientSecretCredential),
+}
 
 impl ConnectionCredential {
-    /// Loads the connection and opens its secret.
+    /// Loads the connection and opens what it authenticates with.
     ///
     /// # Errors
     ///
-    /// Returns an error of kind `InvalidConfiguration` when there is no such connection or its secret
-    /// can't be opened, and of kind `Unavailable` when the store does not answer.
-    pub async fn load(
-        id: ConnectionId,
-        store: Arc<dyn ConnectionStore>,
-        sealer: Arc<dyn Sealer>,
-        http: Arc<dyn HttpSend>,
-        (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
-    ) -> Result<Self, CredentialError> {
-        let source = Source { id, store, sealer };
-        let connection = source.connection().await?;
-        let secrets = source.secrets(&connection).await?;
-        let endpoint = TokenEndpoint::new(http, &connection.cloud, &connection.tenant)
-            .with_clock(clock)
-            .with_entropy(entropy);
-        Ok(Self(ClientSecretCredential::with_source(
-            endpoint,
-            connection.client,
-            secrets,
-            source,
-        )))
+    /// Returns an error of kind `InvalidConfiguration` when there is no such connection, what it holds can't be
+    /// opened or used, or it is by authorization code and the parts have no application to sign in to; and of
+    /// kind `Unavailable` when the store does not answer.
+    pub async fn load(id: ConnectionId, parts: EntraParts) -> Result<Self, CredentialError> {
+        let connection = parts.load(id).await?.connection;
+        let method = match &connection.credential {
+            Credential::AuthorizationCode(_) => {
+                let stored = StoredSignIn { id, parts };
+                Method::AuthorizationCode(refreshing(&connection, &stored)?, stored)
+            }
+            Credential::Certificate(held) => {
+                let credential = certificate(&connection, held, &parts).await?;
+                Method::Certificate(credential)
+            }
+            Credential::ClientSecret(held) | Credential::Managed { secrets: held, .. } => {
+                let endpoint = parts.endpoint(&connection.cloud, &connection.tenant);
+                let source = Source { id, parts };
+                let secrets = source.secrets(&connection, held).await?;
+                let client = connection.client;
+                let credential =
+                    ClientSecretCredential::with_source(endpoint, client, secrets, source);
+                Method::ClientSecret(credential)
+            }
+            _ => return Err(invalid("the connection is of a newer version; upgrade")),
+        };
+        Ok(Self(method))
     }
 
-    /// Returns the generation of the secret in use.
+    /// Returns the generation of the secret in use; 0 for a connection by certificate or authorization code.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.0.generation()
+        match &self.0 {
+            Method::ClientSecret(credential) => credential.generation(),
+            Method::AuthorizationCode(..) | Method::Certificate(_) => 0,
+        }
     }
+}
+
+fn refreshing(
+    connection: &Connection,
+    stored: &StoredSignIn,
+) -> Result<RefreshTokenCredential, CredentialError> {
+    let parts = &stored.parts;
+    let application = parts.sign_in.as_ref();
+    let application = application.filter(|application| application.client() == connection.client);
+    let Some(application) = application else {
+        return Err(invalid(format!(
+            "sign-in application: users of this connection signed in to the application {}; give the builder \
+             that one, with its secret or certificate",
+            connection.client
+        )));
+    };
+    let client = application.at(parts.endpoint(&connection.cloud, &connection.tenant))?;
+    Ok(RefreshTokenCredential::new(client, stored.clone()))
+}
+
+async fn certificate(
+    connection: &Connection,
+    held: &HeldCertificate,
+    parts: &EntraParts,
+) -> Result<CertificateCredential, CredentialError> {
+    let context = connection.certificate_context();
+    let text = parts.open(&held.sealed, &context).await?;
+    let file = CertificateFile::from_text(&text);
+    let file = file.ok_or_else(|| invalid("the stored certificate is damaged; replace it"))?;
+    let certificate = file.open().map_err(refusal::certificate)?;
+    CertificateCredential::new(
+        parts.endpoint(&connection.cloud, &connection.tenant),
+        connection.client,
+        certificate,
+    )
+    .map_err(refusal::certificate)
 }
 
 #[async_trait]
 impl TokenCredential for ConnectionCredential {
     async fn get_token(&self, request: &TokenRequest) -> Result<AccessToken, CredentialError> {
-        self.0.get_token(request).await
+        match &self.0 {
+            Method::AuthorizationCode(credential, stored) => {
+                let token = credential.get_token(request).await;
+                // A resource that asks for more, by a claims challenge, does not end the sign-in.
+                if let Err(error) = &token
+                    && error.kind() == CredentialErrorKind::InteractionRequired
+                    && request.claims.is_none()
+                {
+                    stored.ended(error).await;
+                }
+                token
+            }
+            Method::Certificate(credential) => credential.get_token(request).await,
+            Method::ClientSecret(credential) => credential.get_token(request).await,
+        }
     }
 
     fn cached_token(&self, request: &TokenRequest) -> Option<AccessToken> {
-        self.0.cached_token(request)
-    }
-}
-
-/// The store as the place where the newest secret is.
-#[derive(Debug)]
-struct Source {
-    id: ConnectionId,
-    store: Arc<dyn ConnectionStore>,
-    sealer: Arc<dyn Sealer>,
-}
-
-#[async_trait]
-impl SecretSource for Source {
-    async fn newest(&self) -> Result<ClientSecrets, CredentialError> {
-        self.secrets(&self.connection().await?).await
-    }
-}
-
-impl Source {
-    async fn connection(&self) -> Result<Connection, CredentialError> {
-        let stored = self.store.load(self.id).await.map_err(from_store)?;
-        let stored = stored.ok_or_else(|| from_store(StoreError::not_found()))?;
-        Ok(stored.connection)
-    }
-
-    async fn secrets(&self, connection: &Connection) -> Result<ClientSecrets, CredentialError> {
-        let Some(held) = connection.secrets() else {
-            return Err(CredentialError::new(
-                CredentialErrorKind::InvalidConfiguration,
-                "the connection does not authenticate with a client secret",
-            ));
-        };
-        let current = self.open(connection, &held.current).await?;
-        let mut secrets = ClientSecrets::new(current).with_generation(held.current.generation);
-        if let Some(previous) = &held.previous
-            && let Some(until) = grace_end(connection, previous)
-            && let Ok(previous) = self.open(connection, previous).await
-        {
-            secrets = secrets.with_previous(previous, until);
+        match &self.0 {
+            Method::AuthorizationCode(credential, _) => credential.cached_token(request),
+            Method::Certificate(credential) => credential.cached_token(request),
+            Method::ClientSecret(credential) => credential.cached_token(request),
         }
-        Ok(secrets)
     }
-
-    async fn open(
-        &self,
-        connection: &Connection,
-        held: &Held,
-    ) -> Result<ClientSecret, CredentialError> {
-        let context = connection.seal_context(held.generation);
-        let opened = self.sealer.open(&held.sealed, &context).await;
-        let secret = opened.map_err(from_seal)?;
-        ClientSecret::new(secret).map_err(|error| {
-            CredentialError::new(CredentialErrorKind::InvalidConfiguration, error.to_string())
-        })
-    }
-}
-
-fn grace_end(connection: &Connection, previous: &Held) -> Option<chrono::DateTime<chrono::Utc>> {
-    let debts = &connection.rotation.as_ref()?.debts;
-    let debt = debts
-        .iter()
-        .find(|debt| Some(debt.key_id) == previous.key_id)?;
-    Some(debt.due)
-}
-
-fn from_store(error: StoreError) -> CredentialError {
-    let kind = if error.is_transient() {
-        CredentialErrorKind::Unavailable
-    } else {
-        CredentialErrorKind::InvalidConfiguration
-    };
-    CredentialError::new(kind, error.to_string()).with_source(error)
-}
-
-fn from_seal(error: SealError) -> CredentialError {
-    let kind = if error.is_transient() {
-        CredentialErrorKind::Unavailable
-    } else {
-        CredentialErrorKind::InvalidConfiguration
-    };
-    CredentialError::new(kind, error.to_string()).with_source(error)
 }

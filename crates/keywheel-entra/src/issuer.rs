@@ -8,10 +8,12 @@ use keywheel_connection::{
 };
 use keywheel_core::{ClientSecret, Clock, Entropy, HttpSend, KeyId, TokenRequest};
 use keywheel_credentials::prove_secret;
-use keywheel_graph::{Application, GraphError, NewPassword, PasswordCredential};
+use keywheel_graph::{Application, NewPassword, PasswordCredential, Refusal};
 
-use crate::refusal;
 use crate::session::{Session, Sessions};
+use crate::token::Claims;
+use crate::validation::check_tenant;
+use crate::{TenantAccess, refusal};
 
 /// The [`CredentialIssuer`] over Entra's token endpoint and Microsoft Graph.
 ///
@@ -28,7 +30,14 @@ impl EntraIssuer {
         Self(Arc::new(Sessions::new(http, clock, entropy)))
     }
 
-    pub(crate) fn session(&self, access: &Access<'_>) -> Result<Session, IssuerError> {
+    /// Returns the access of the connection that authenticates, to be looked at.
+    pub(crate) fn access(&self, access: &Access<'_>) -> Result<TenantAccess, IssuerError> {
+        self.0
+            .access(access)
+            .map_err(|error| refusal::credential(&error))
+    }
+
+    fn session(&self, access: &Access<'_>) -> Result<Session, IssuerError> {
         self.0
             .get(access)
             .map_err(|error| refusal::credential(&error))
@@ -44,8 +53,11 @@ impl CredentialIssuer for EntraIssuer {
         let request = TokenRequest::new(connection.cloud.graph_scope());
         let endpoint = self.0.endpoint(access);
         let proven = prove_secret(&endpoint, connection.client, &secret, &request).await;
-        proven
-            .and_then(|token| self.0.seed(access, token))
+        let token = proven.map_err(|error| refusal::credential(&error))?;
+        check_tenant(&connection.tenant, &Claims::read(&token))
+            .map_err(|error| IssuerError::new(IssuerErrorKind::Invalid, error.to_string()))?;
+        self.0
+            .seed(access, token)
             .map_err(|error| refusal::credential(&error))
     }
 
@@ -56,7 +68,7 @@ impl CredentialIssuer for EntraIssuer {
             .get()
             .await
             .map(inspection)
-            .map_err(|error| without_effect(&error))
+            .map_err(|error| refusal::graph(&error))
     }
 
     async fn mint(
@@ -77,21 +89,9 @@ impl CredentialIssuer for EntraIssuer {
         let application = session.graph.application(access.connection.client);
         match application.remove_password(key_id).await {
             Ok(()) => Ok(Removal::Removed),
-            Err(error) if error.is_unknown_key() => Ok(Removal::NotFound),
+            Err(error) if error.refusal() == Some(Refusal::UnknownKey) => Ok(Removal::NotFound),
             Err(error) => Err(refusal::graph(&error)),
         }
-    }
-}
-
-/// A read changes nothing, so no error of it leaves a doubt.
-fn without_effect(error: &GraphError) -> IssuerError {
-    let mapped = refusal::graph(error);
-    if mapped.kind() == IssuerErrorKind::Unknown {
-        let retry_after = mapped.retry_after();
-        IssuerError::new(IssuerErrorKind::Unavailable, mapped.to_string())
-            .with_retry_after(retry_after)
-    } else {
-        mapped
     }
 }
 

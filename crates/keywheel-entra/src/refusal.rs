@@ -2,7 +2,8 @@
 
 use keywheel_connection::{IssuerError, IssuerErrorKind};
 use keywheel_core::{CredentialError, CredentialErrorKind, Report};
-use keywheel_graph::{GraphError, GraphErrorKind};
+use keywheel_credentials::InvalidCertificate;
+use keywheel_graph::{GraphError, GraphErrorKind, Refusal};
 
 /// A secret that is wrong, removed, revoked, or not known to this replica yet.
 const REFUSED: [u32; 3] = [7_000_215, 7_005_003, 70_002];
@@ -47,12 +48,10 @@ fn graph_kind(error: &GraphError) -> IssuerErrorKind {
     if error.may_have_effect() {
         return IssuerErrorKind::Unknown;
     }
-    match error.code() {
-        Some("CredentialInvalidLifetimeAsPerAppPolicy") => IssuerErrorKind::LifetimeTooLong,
-        Some("CredentialTypeNotAllowedAsPerAppPolicy") => IssuerErrorKind::MethodForbidden,
-        Some("TooManyAppPasswords" | "Directory_ResourceSizeExceeded") => {
-            IssuerErrorKind::LimitReached
-        }
+    match error.refusal() {
+        Some(Refusal::LifetimeTooLong) => IssuerErrorKind::LifetimeTooLong,
+        Some(Refusal::CredentialTypeForbidden) => IssuerErrorKind::MethodForbidden,
+        Some(Refusal::TooManySecrets | Refusal::ObjectTooLarge) => IssuerErrorKind::LimitReached,
         _ => by_kind(error.kind()),
     }
 }
@@ -66,4 +65,10 @@ fn by_kind(kind: GraphErrorKind) -> IssuerErrorKind {
         GraphErrorKind::Transport | GraphErrorKind::Unavailable => IssuerErrorKind::Unavailable,
         _ => IssuerErrorKind::Invalid,
     }
+}
+
+/// A certificate that can't be used.
+pub(crate) fn certificate(error: InvalidCertificate) -> CredentialError {
+    let kind = CredentialErrorKind::InvalidConfiguration;
+    CredentialError::new(kind, error.to_string()).with_source(error)
 }

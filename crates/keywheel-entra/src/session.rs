@@ -3,13 +3,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
-use keywheel_connection::{Access, ConnectionId};
+use keywheel_connection::{Access, Connection, ConnectionId};
 use keywheel_core::{
-    AccessToken, ClientSecret, Clock, CredentialError, CredentialErrorKind, Entropy, HttpSend,
-    RetryPolicy, TokenCredential, TokenRequest,
+    AccessToken, ClientId, ClientSecret, Clock, Cloud, CredentialError, CredentialErrorKind,
+    Entropy, HttpSend, RetryPolicy, TenantId, TokenCredential, TokenRequest,
 };
 use keywheel_credentials::{ClientSecretCredential, ClientSecrets, TokenEndpoint};
-use keywheel_graph::GraphClient;
+use keywheel_graph::{GraphClient, Traffic};
+
+use crate::TenantAccess;
 
 /// How many connections' tokens are kept. Beyond, all are forgotten: a token more is a request more.
 const LIMIT: usize = 4096;
@@ -21,13 +23,15 @@ pub(crate) struct Sessions {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     open: Mutex<HashMap<ConnectionId, Vec<(u64, Session)>>>,
+    /// What each application asks of each tenant, whichever connection it is for.
+    traffic: Mutex<HashMap<(Cloud, TenantId, ClientId), Traffic>>,
 }
 
 /// One generation of one connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
     pub(crate) graph: GraphClient,
-    pub(crate) credential: Arc<ProvenCredential>,
+    credential: Arc<ProvenCredential>,
 }
 
 impl Sessions {
@@ -41,6 +45,7 @@ impl Sessions {
             clock,
             entropy,
             open: Mutex::default(),
+            traffic: Mutex::default(),
         }
     }
 
@@ -110,8 +115,35 @@ impl Sessions {
         )
         .with_clock(Arc::clone(&self.clock))
         .with_entropy(Arc::clone(&self.entropy))
-        .with_retry(retry());
+        .with_retry(retry())
+        .with_traffic(self.traffic(access.by));
         Ok(Session { graph, credential })
+    }
+
+    /// Returns the same access as [`get`](Self::get), to be looked at.
+    pub(crate) fn access(&self, access: &Access<'_>) -> Result<TenantAccess, CredentialError> {
+        let (by, credential) = (access.by, self.get(access)?.credential);
+        let looked = TenantAccess::new(
+            Arc::clone(&self.http),
+            credential,
+            &by.cloud,
+            &by.tenant,
+            by.client,
+        );
+        Ok(looked
+            .with_clock(Arc::clone(&self.clock))
+            .with_entropy(Arc::clone(&self.entropy))
+            .with_retry(retry())
+            .with_traffic(self.traffic(by)))
+    }
+
+    fn traffic(&self, by: &Connection) -> Traffic {
+        let key = (by.cloud.clone(), by.tenant.clone(), by.client);
+        let mut traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
+        if traffic.len() >= LIMIT {
+            traffic.clear();
+        }
+        traffic.entry(key).or_default().clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, Vec<(u64, Session)>>> {

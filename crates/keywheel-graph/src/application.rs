@@ -1,12 +1,20 @@
-use keywheel_core::{ApplicationObjectId, ClientId, KeyId, ServicePrincipalObjectId};
-use serde::{Deserialize, Serialize};
+mod client;
+mod keys;
 
-use crate::client::Call;
-use crate::{GraphClient, GraphError, NewPassword, PasswordCredential};
+use chrono::{DateTime, Utc};
+use keywheel_core::{ApplicationObjectId, ClientId};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use self::client::ApplicationClient;
+pub(crate) use self::client::{get, get_with, owners, remove_password};
+use crate::call::{Call, Path};
+use crate::wire::nullable;
+use crate::{KeyCredential, ListOptions, PasswordCredential};
 
 /// An application object: an app registration.
 ///
-/// <https://learn.microsoft.com/graph/api/resources/application>
+/// What was not selected is empty. <https://learn.microsoft.com/graph/api/resources/application>
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -18,12 +26,59 @@ pub struct Application {
     /// The display name.
     #[serde(default)]
     pub display_name: Option<String>,
+    /// The name that is unique in the tenant, an alternate key.
+    #[serde(default)]
+    pub unique_name: Option<String>,
     /// Who may sign in, as in `AzureADMyOrg`.
     #[serde(default)]
     pub sign_in_audience: Option<String>,
-    /// The client secrets, in no order.
+    /// When it was registered.
     #[serde(default)]
+    pub created_date_time: Option<DateTime<Utc>>,
+    /// Whether its sign-ins are disabled.
+    #[serde(default)]
+    pub is_disabled: Option<bool>,
+    /// Whether Microsoft disabled it, as in `DisabledDueToViolationOfServicesAgreement`.
+    #[serde(default)]
+    pub disabled_by_microsoft_status: Option<String>,
+    /// Free text of its administrators.
+    #[serde(default)]
+    pub notes: Option<String>,
+    /// Its tags.
+    #[serde(default, deserialize_with = "nullable")]
+    pub tags: Vec<String>,
+    /// The client secrets, in no order.
+    #[serde(default, deserialize_with = "nullable")]
     pub password_credentials: Vec<PasswordCredential>,
+    /// The certificates, in no order.
+    #[serde(default, deserialize_with = "nullable")]
+    pub key_credentials: Vec<KeyCredential>,
+    /// The permissions that it asks for; whether they are granted is another matter.
+    #[serde(default, deserialize_with = "nullable")]
+    pub required_resource_access: Vec<RequiredResourceAccess>,
+}
+
+/// What an application asks for of one resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct RequiredResourceAccess {
+    /// The resource's client id.
+    pub resource_app_id: String,
+    /// The permissions.
+    #[serde(default, deserialize_with = "nullable")]
+    pub resource_access: Vec<ResourceAccess>,
+}
+
+/// One permission that an application asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ResourceAccess {
+    /// The id of the permission.
+    pub id: Uuid,
+    /// `Role` for an application permission, `Scope` for a delegated one.
+    #[serde(rename = "type", default)]
+    pub kind: Option<String>,
 }
 
 impl Application {
@@ -39,13 +94,47 @@ impl Application {
 }
 
 /// What an application is addressed by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// Writes to one application wait for each other when they address it in the same way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ApplicationKey {
     /// By its client id (`appId`): the alternate key that needs no object id.
     ClientId(ClientId),
     /// By its object id.
     ObjectId(ApplicationObjectId),
+    /// By its `uniqueName`.
+    UniqueName(String),
+}
+
+impl ApplicationKey {
+    /// Addresses an application by its `uniqueName`.
+    #[must_use]
+    pub fn unique_name(name: impl Into<String>) -> Self {
+        Self::UniqueName(name.into())
+    }
+
+    /// Returns the path of the application and what is below it, in its recorded spelling.
+    pub(crate) fn path(&self, below: &[&str]) -> Path {
+        let (id, keyed);
+        let mut segments = Vec::with_capacity(4);
+        match self {
+            Self::ObjectId(object) => {
+                id = object.to_string();
+                segments.extend(["applications", &id]);
+            }
+            Self::ClientId(client) => {
+                keyed = format!("applications(appId='{client}')");
+                segments.push(&keyed);
+            }
+            Self::UniqueName(name) => {
+                keyed = format!("applications(uniqueName='{}')", Path::encode(name));
+                segments.push(&keyed);
+            }
+        }
+        segments.extend(below);
+        Path::of(&segments)
+    }
 }
 
 impl From<ClientId> for ApplicationKey {
@@ -60,124 +149,71 @@ impl From<ApplicationObjectId> for ApplicationKey {
     }
 }
 
-impl ApplicationKey {
-    /// Returns the path of the application, in its recorded spelling.
-    fn path(self, action: Option<&str>) -> Vec<String> {
-        let mut path = match self {
-            Self::ClientId(id) => vec![format!("applications(appId='{id}')")],
-            Self::ObjectId(id) => vec!["applications".to_owned(), id.to_string()],
-        };
-        path.extend(action.map(ToOwned::to_owned));
-        path
-    }
+/// An application to be created.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct NewApplication {
+    /// The display name.
+    pub display_name: String,
+    /// Who may sign in. Default: `AzureADMyOrg`, because Graph's own default includes personal accounts, and
+    /// such an application holds two secrets at most.
+    pub sign_in_audience: String,
+    /// The name that is unique in the tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unique_name: Option<String>,
+    /// Free text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notes: Option<String>,
+    /// Tags.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// The permissions that it asks for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub required_resource_access: Vec<RequiredResourceAccess>,
 }
 
-/// The calls on one application.
-#[derive(Clone, Debug)]
-pub struct ApplicationClient<'a> {
-    graph: &'a GraphClient,
-    key: ApplicationKey,
-}
-
-impl<'a> ApplicationClient<'a> {
-    pub(crate) fn new(graph: &'a GraphClient, key: ApplicationKey) -> Self {
-        Self { graph, key }
-    }
-
-    /// Reads the application and its client secrets.
-    ///
-    /// Sent again while Graph is in trouble. What it does not show may exist nevertheless.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error when nothing could be read.
-    pub async fn get(&self) -> Result<Application, GraphError> {
-        let query = [(
-            "$select",
-            "id,appId,displayName,signInAudience,passwordCredentials",
-        )];
-        let call = Call::read(self.key.path(None)).query(&query);
-        self.graph.json(call).await
-    }
-
-    /// Reads the object ids of the application's owners that are service principals or users.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error when nothing could be read.
-    pub async fn owners(&self) -> Result<Vec<ServicePrincipalObjectId>, GraphError> {
-        #[derive(Deserialize)]
-        struct Owners {
-            value: Vec<Owner>,
-        }
-        #[derive(Deserialize)]
-        struct Owner {
-            id: ServicePrincipalObjectId,
-        }
-        let path = self.key.path(Some("owners"));
-        let owners: Owners = self
-            .graph
-            .json(Call::read(path).query(&[("$select", "id")]))
-            .await?;
-        Ok(owners.value.into_iter().map(|owner| owner.id).collect())
-    }
-
-    /// Adds a client secret. Its answer is the only time that the secret is shown.
-    ///
-    /// **Not idempotent**: it is sent again only when it certainly never left.
-    /// <https://learn.microsoft.com/graph/api/application-addpassword>
-    ///
-    /// # Errors
-    ///
-    /// When [`may_have_effect`](GraphError::may_have_effect), a secret may have been added whose text
-    /// nobody holds: look for its display name.
-    pub async fn add_password(
-        &self,
-        password: &NewPassword,
-    ) -> Result<PasswordCredential, GraphError> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Body<'b> {
-            password_credential: &'b NewPassword,
-        }
-        let body = Body {
-            password_credential: password,
-        };
-        let path = self.key.path(Some("addPassword"));
-        self.graph.json(Call::write(path, &body)).await
-    }
-
-    /// Removes a client secret by its key id.
-    ///
-    /// Sent again only when it certainly never left.
-    /// <https://learn.microsoft.com/graph/api/application-removepassword>
-    ///
-    /// # Errors
-    ///
-    /// A key id that the replica does not know is an [`InvalidRequest`](crate::GraphErrorKind) for which
-    /// [`is_unknown_key`] holds: no proof that it is gone.
-    ///
-    /// [`is_unknown_key`]: GraphError::is_unknown_key
-    pub async fn remove_password(&self, key_id: &KeyId) -> Result<(), GraphError> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Body<'b> {
-            key_id: &'b KeyId,
-        }
-        let path = self.key.path(Some("removePassword"));
-        self.graph.send(Call::write(path, &Body { key_id })).await?;
-        Ok(())
-    }
-}
-
-impl GraphError {
-    /// Tells whether Graph said that there is no secret with this key id.
-    ///
-    /// Recognised by its words, because the code is a general one. Within minutes of adding a secret it
-    /// may be wrong.
+impl NewApplication {
+    /// Returns an application for the tenant's own accounts.
     #[must_use]
-    pub fn is_unknown_key(&self) -> bool {
-        self.text()
-            .is_some_and(|text| text.starts_with("No password credential found with keyId"))
+    pub fn new(display_name: impl Into<String>) -> Self {
+        Self {
+            display_name: display_name.into(),
+            sign_in_audience: "AzureADMyOrg".to_owned(),
+            unique_name: None,
+            notes: None,
+            tags: Vec::new(),
+            required_resource_access: Vec::new(),
+        }
     }
+}
+
+/// What is to be changed of an application. What is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ApplicationUpdate {
+    /// The display name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// Free text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notes: Option<String>,
+    /// Who may sign in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sign_in_audience: Option<String>,
+    /// All its tags.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+    /// All permissions that it asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub required_resource_access: Option<Vec<RequiredResourceAccess>>,
+}
+
+/// What is read of an application. The certificates' own bytes are left out: reading them is limited to 150
+/// requests a minute.
+pub(crate) const PROPERTIES: &str = "id,appId,displayName,signInAudience,passwordCredentials";
+
+pub(crate) fn list(options: &ListOptions) -> Call {
+    Call::read("applications", options.path("applications", PROPERTIES))
 }

@@ -1,23 +1,22 @@
+mod claims;
+mod send;
+
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use chrono::{DateTime, Utc};
 use keywheel_core::{
-    AccessToken, Clock, Cloud, Entropy, HttpSend, RetryPolicy, SystemClock, SystemEntropy,
-    TokenCredential, TokenRequest, retry_after,
+    Clock, Cloud, Entropy, HttpSend, RetryPolicy, SystemClock, SystemEntropy, TokenCredential,
+    TokenRequest,
 };
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use tokio::time::{Instant, sleep};
-use url::Url;
 
-use crate::application::{ApplicationClient, ApplicationKey};
-use crate::{GraphError, GraphErrorKind};
+use crate::application::ApplicationClient;
+use crate::batch::Batch;
+use crate::service_principal::ServicePrincipalClient;
+use crate::{
+    Application, ApplicationKey, GraphError, ListOptions, Organization, Pages, ServicePrincipal,
+    ServicePrincipalKey, Traffic, User,
+};
 
 /// A client of Microsoft Graph v1.0, with the tokens of one credential.
 ///
@@ -29,11 +28,13 @@ pub struct GraphClient(Arc<Inner>);
 struct Inner {
     http: Arc<dyn HttpSend>,
     credential: Arc<dyn TokenCredential>,
-    root: Url,
+    /// The address up to and with the version, without a slash at its end.
+    base: String,
     token: TokenRequest,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     retry: RetryPolicy,
+    traffic: Traffic,
 }
 
 impl GraphClient {
@@ -47,11 +48,12 @@ impl GraphClient {
         Self(Arc::new(Inner {
             http: Arc::new(http),
             credential: Arc::new(credential),
-            root: cloud.graph().clone(),
+            base: format!("{}/v1.0", cloud.graph().as_str().trim_end_matches('/')),
             token: TokenRequest::new(cloud.graph_scope()),
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(SystemEntropy::new()),
             retry: RetryPolicy::default(),
+            traffic: Traffic::default(),
         }))
     }
 
@@ -76,186 +78,101 @@ impl GraphClient {
         self
     }
 
+    /// Sets the account that this client's requests are counted in. Default: one of its own.
+    #[must_use]
+    pub fn with_traffic(mut self, traffic: Traffic) -> Self {
+        Arc::make_mut(&mut self.0).traffic = traffic;
+        self
+    }
+
+    /// Returns the account that this client's requests are counted in.
+    #[must_use]
+    pub fn traffic(&self) -> &Traffic {
+        &self.0.traffic
+    }
+
     /// Returns the calls on one application.
     #[must_use]
     pub fn application(&self, key: impl Into<ApplicationKey>) -> ApplicationClient<'_> {
         ApplicationClient::new(self, key.into())
     }
 
-    pub(crate) async fn json<T: DeserializeOwned>(&self, call: Call) -> Result<T, GraphError> {
-        let response = self.send(call).await?;
-        serde_json::from_slice(response.body())
-            .map_err(|_| GraphError::unreadable(response.status(), response.headers()))
+    /// Lists the applications of the tenant.
+    ///
+    /// With `Application.ReadWrite.OwnedBy` alone Graph refuses it: list the
+    /// [owned objects](ServicePrincipalClient::owned_objects) instead.
+    /// <https://learn.microsoft.com/graph/api/application-list>
+    #[must_use]
+    pub fn applications(&self, options: &ListOptions) -> Pages<Application> {
+        Pages::new(self, crate::application::list(options))
     }
 
-    /// Sends a call until it succeeds, may not be sent again, or the retry policy gives up.
-    pub(crate) async fn send(&self, call: Call) -> Result<Response<Bytes>, GraphError> {
-        let started = Instant::now();
-        let (mut attempts, mut wait) = (0, Duration::ZERO);
-        loop {
-            attempts += 1;
-            let error = match self.authenticated(&call).await {
-                Ok(response) => return Ok(response),
-                Err(error) => error,
-            };
-            if !call.may_repeat(&error) {
-                return Err(error);
-            }
-            let next = self.0.retry.wait(
-                attempts,
-                started.elapsed(),
-                wait,
-                error.retry_after(),
-                &self.0.entropy,
-            );
-            wait = match next {
-                Some(wait) => wait,
-                None => return Err(error),
-            };
-            tracing::debug!(attempts, ?wait, kind = ?error.kind(), code = error.code(), "graph.retry");
-            sleep(wait).await;
-        }
+    /// Returns the calls on one service principal.
+    #[must_use]
+    pub fn service_principal(
+        &self,
+        key: impl Into<ServicePrincipalKey>,
+    ) -> ServicePrincipalClient<'_> {
+        ServicePrincipalClient::new(self, key.into())
     }
 
-    /// Sends a call once; once more with a new token when Graph does not accept the one at hand.
-    async fn authenticated(&self, call: &Call) -> Result<Response<Bytes>, GraphError> {
-        let token = self.token(&self.0.token).await?;
-        let response = self.once(call, &token).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return self.check(response);
-        }
-        let mut request = self.0.token.clone().rejecting(&token);
-        if let Some(claims) = claims_challenge(&response) {
-            request = request.with_claims(claims);
-        }
-        let token = self.token(&request).await?;
-        let response = self.once(call, &token).await?;
-        self.check(response)
+    /// Lists the service principals of the tenant.
+    /// <https://learn.microsoft.com/graph/api/serviceprincipal-list>
+    #[must_use]
+    pub fn service_principals(&self, options: &ListOptions) -> Pages<ServicePrincipal> {
+        Pages::new(self, crate::service_principal::list(options))
     }
 
-    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, GraphError> {
-        match self.0.credential.cached_token(request) {
-            Some(token) => Ok(token),
-            None => self
-                .0
-                .credential
-                .get_token(request)
-                .await
-                .map_err(GraphError::credential),
-        }
+    /// Returns a batch of requests, to be filled.
+    #[must_use]
+    pub fn batch(&self) -> Batch<'_> {
+        Batch::new(self)
     }
 
-    async fn once(&self, call: &Call, token: &AccessToken) -> Result<Response<Bytes>, GraphError> {
-        let request = self.request(call, token);
-        self.0
-            .http
-            .send(request)
-            .await
-            .map_err(GraphError::transport)
+    /// Reads the signed-in user. <https://learn.microsoft.com/graph/api/user-get>
+    ///
+    /// # Errors
+    ///
+    /// With an application's own token: [`DelegatedOnly`](crate::Refusal::DelegatedOnly).
+    pub async fn me(&self) -> Result<User, GraphError> {
+        self.json(&crate::tenant::me()).await
     }
 
-    fn check(&self, response: Response<Bytes>) -> Result<Response<Bytes>, GraphError> {
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let retry_after = retry_after(response.headers(), self.0.clock.now());
-        Err(GraphError::refused(&response, retry_after))
+    /// Reads the tenant. <https://learn.microsoft.com/graph/api/organization-list>
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when nothing could be read.
+    pub async fn organization(&self) -> Result<Organization, GraphError> {
+        let mut pages = Pages::<Organization>::new(self, crate::tenant::organization());
+        let page = pages.next().await?;
+        page.and_then(|page| page.value.into_iter().next())
+            .ok_or_else(|| {
+                GraphError::protocol("Microsoft Graph showed no organization; report it")
+            })
     }
 
-    fn request(&self, call: &Call, token: &AccessToken) -> Request<Bytes> {
-        let mut request = Request::new(call.body.clone());
-        *request.method_mut() = call.method.clone();
-        *request.uri_mut() = self.url(call).as_str().parse().unwrap_or_default();
-        let headers = request.headers_mut();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        if call.method != Method::GET {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        let id = self.0.entropy.uuid().to_string();
-        if let Ok(id) = HeaderValue::from_str(&id) {
-            headers.insert("client-request-id", id);
-        }
-        let bearer = format!("Bearer {}", token.token.expose());
-        if let Ok(mut bearer) = HeaderValue::from_str(&bearer) {
-            bearer.set_sensitive(true);
-            headers.insert(AUTHORIZATION, bearer);
-        }
-        request
+    pub(crate) fn base(&self) -> &str {
+        &self.0.base
     }
 
-    fn url(&self, call: &Call) -> Url {
-        let mut url = self.0.root.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().push("v1.0").extend(&call.path);
-        }
-        if !call.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(&call.query);
-        }
-        url
+    pub(crate) fn entropy(&self) -> &dyn Entropy {
+        &*self.0.entropy
+    }
+
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.0.clock.now()
+    }
+
+    pub(crate) fn retry(&self) -> &RetryPolicy {
+        &self.0.retry
     }
 }
 
 impl fmt::Debug for GraphClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GraphClient")
-            .field("root", &self.0.root.as_str())
+            .field("base", &self.0.base)
             .finish_non_exhaustive()
     }
-}
-
-/// A request to Graph, and whether it may be sent again.
-pub(crate) struct Call {
-    method: Method,
-    path: Vec<String>,
-    query: Vec<(&'static str, String)>,
-    body: Bytes,
-    idempotent: bool,
-}
-
-impl Call {
-    pub(crate) fn read(path: Vec<String>) -> Self {
-        Self {
-            method: Method::GET,
-            path,
-            query: Vec::new(),
-            body: Bytes::new(),
-            idempotent: true,
-        }
-    }
-
-    /// A call with an effect that a second one would repeat or obscure.
-    pub(crate) fn write(path: Vec<String>, body: &impl Serialize) -> Self {
-        let body = serde_json::to_vec(body).expect("request bodies have only text keys");
-        Self {
-            method: Method::POST,
-            path,
-            query: Vec::new(),
-            body: body.into(),
-            idempotent: false,
-        }
-    }
-
-    pub(crate) fn query(mut self, query: &[(&'static str, &str)]) -> Self {
-        let query = query
-            .iter()
-            .map(|(name, value)| (*name, (*value).to_owned()));
-        self.query.extend(query);
-        self
-    }
-
-    fn may_repeat(&self, error: &GraphError) -> bool {
-        let unsent = error.kind() == GraphErrorKind::Transport && !error.may_have_effect();
-        let token = error.kind() == GraphErrorKind::Credential;
-        // The credential has tried again itself.
-        !token && (unsent || (self.idempotent && error.is_transient()))
-    }
-}
-
-/// Reads the claims that the next token must carry, from `WWW-Authenticate` of a 401 answer: base64 of
-/// JSON. <https://learn.microsoft.com/entra/identity-platform/claims-challenge>
-fn claims_challenge(response: &Response<Bytes>) -> Option<String> {
-    let header = response.headers().get("www-authenticate")?.to_str().ok()?;
-    let claims = header.split("claims=\"").nth(1)?.split('"').next()?;
-    let json = BASE64_STANDARD.decode(claims).ok()?;
-    String::from_utf8(json).ok()
 }

@@ -1,11 +1,18 @@
+mod body;
+mod refusal;
+
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::HeaderMap;
 use http::{Response, StatusCode};
 use keywheel_core::{CredentialError, TransportError};
-use serde::Deserialize;
 use thiserror::Error;
+
+pub(crate) use self::body::Body;
+use self::body::{cut, header};
+pub use self::refusal::{Detail, Refusal};
 
 /// Graph did not do what was asked, or perhaps did.
 ///
@@ -18,18 +25,20 @@ pub struct GraphError(Box<Inner>);
 #[derive(Debug)]
 struct Inner {
     kind: GraphErrorKind,
-    message: String,
+    refusal: Option<Refusal>,
+    message: &'static str,
     status: Option<StatusCode>,
-    code: Option<String>,
-    text: Option<String>,
-    request_id: Option<String>,
+    body: Body,
+    client_request_id: Option<String>,
     retry_after: Option<Duration>,
     may_have_effect: bool,
+    attempts: u32,
     source: Option<Source>,
 }
 
 #[derive(Debug)]
 enum Source {
+    Batch(Arc<GraphError>),
     Credential(CredentialError),
     Transport(TransportError),
 }
@@ -82,32 +91,75 @@ impl GraphError {
         let message = "Microsoft Graph's answer can't be read; report it with the request id";
         let mut inner = Inner::new(GraphErrorKind::Protocol, message);
         inner.status = Some(status);
-        inner.request_id = header(headers, "request-id");
+        inner.body.request_id = header(headers, "request-id");
         inner.may_have_effect = true;
         Self(Box::new(inner))
+    }
+
+    /// Something that keeps us from asking, or an answer that must not be followed.
+    pub(crate) fn protocol(message: &'static str) -> Self {
+        Self(Box::new(Inner::new(GraphErrorKind::Protocol, message)))
     }
 
     pub(crate) fn refused(
         response: &Response<impl AsRef<[u8]>>,
         retry_after: Option<Duration>,
     ) -> Self {
-        let status = response.status();
-        let body = Body::read(response.body().as_ref());
-        let kind = kind(status, &body);
-        let mut inner = Inner::new(kind, advice(kind));
+        let mut body = Body::read(response.body().as_ref());
+        let of_header = header(response.headers(), "request-id");
+        body.request_id = of_header.or(body.request_id);
+        Self::answered(response.status(), body, retry_after)
+    }
+
+    pub(crate) fn answered(status: StatusCode, body: Body, retry_after: Option<Duration>) -> Self {
+        let refusal = Refusal::of(&body);
+        let kind = kind(status, refusal);
+        let message = refusal.map_or_else(|| advice(kind), Refusal::advice);
+        let mut inner = Inner::new(kind, message);
+        inner.refusal = refusal;
         inner.status = Some(status);
-        inner.request_id = header(response.headers(), "request-id").or(body.request_id);
         inner.retry_after = retry_after;
         inner.may_have_effect = kind == GraphErrorKind::Unavailable;
-        inner.code = body.code;
-        inner.text = body.message;
+        inner.body = body;
         Self(Box::new(inner))
+    }
+
+    /// What kept a whole batch from being answered, as the error of one of its requests.
+    pub(crate) fn of_batch(error: &Arc<Self>) -> Self {
+        let mut inner = Inner::new(error.kind(), "the batch that the request was in failed");
+        inner.refusal = error.refusal();
+        inner.retry_after = error.retry_after();
+        inner.may_have_effect = error.may_have_effect();
+        inner.source = Some(Source::Batch(Arc::clone(error)));
+        Self(Box::new(inner))
+    }
+
+    pub(crate) fn with_client_request_id(mut self, id: &str) -> Self {
+        self.0.client_request_id = Some(cut(id, 64));
+        self
+    }
+
+    /// A read leaves no doubt: there was nothing to be done.
+    pub(crate) fn without_effect(mut self) -> Self {
+        self.0.may_have_effect = false;
+        self
+    }
+
+    pub(crate) fn after(mut self, attempts: u32) -> Self {
+        self.0.attempts = attempts;
+        self
     }
 
     /// Returns what to do about it.
     #[must_use]
     pub fn kind(&self) -> GraphErrorKind {
         self.0.kind
+    }
+
+    /// Returns which of the refusals that a caller treats by itself this is, if it is one.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.0.refusal
     }
 
     /// Returns the status, if Graph answered.
@@ -119,19 +171,38 @@ impl GraphError {
     /// Returns Graph's code, as in `Authorization_RequestDenied`.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
-        self.0.code.as_deref()
+        self.0.body.code.as_deref()
     }
 
     /// Returns Graph's own words, at most 300 characters of them.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
-        self.0.text.as_deref()
+        self.0.body.message.as_deref()
+    }
+
+    /// Returns what Graph's words are about, as in `EndDate`.
+    #[must_use]
+    pub fn target(&self) -> Option<&str> {
+        let of_details = || self.details().iter().find_map(Detail::target);
+        self.0.body.target.as_deref().or_else(of_details)
+    }
+
+    /// Returns the single objections, at most eight of them.
+    #[must_use]
+    pub fn details(&self) -> &[Detail] {
+        &self.0.body.details
     }
 
     /// Returns the request id that Microsoft's support asks for.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
-        self.0.request_id.as_deref()
+        self.0.body.request_id.as_deref()
+    }
+
+    /// Returns the id that we gave the request; logs of both sides have it.
+    #[must_use]
+    pub fn client_request_id(&self) -> Option<&str> {
+        self.0.client_request_id.as_deref()
     }
 
     /// Returns how long Graph wants to be left alone.
@@ -140,11 +211,18 @@ impl GraphError {
         self.0.retry_after
     }
 
+    /// Returns how often the request was sent, or was about to be.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
     /// Returns why no token could be obtained.
     #[must_use]
     pub fn credential_error(&self) -> Option<&CredentialError> {
         match &self.0.source {
             Some(Source::Credential(error)) => Some(error),
+            Some(Source::Batch(error)) => error.credential_error(),
             _ => None,
         }
     }
@@ -159,10 +237,13 @@ impl GraphError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.0.kind {
-            GraphErrorKind::Conflict
-            | GraphErrorKind::Throttled
-            | GraphErrorKind::Transport
-            | GraphErrorKind::Unavailable => true,
+            GraphErrorKind::Conflict | GraphErrorKind::Throttled | GraphErrorKind::Unavailable => {
+                true
+            }
+            GraphErrorKind::Transport => !matches!(
+                &self.0.source,
+                Some(Source::Transport(error)) if !error.is_transient()
+            ),
             GraphErrorKind::Credential => self
                 .credential_error()
                 .is_some_and(CredentialError::is_transient),
@@ -176,16 +257,17 @@ impl GraphError {
 }
 
 impl Inner {
-    fn new(kind: GraphErrorKind, message: &str) -> Self {
+    fn new(kind: GraphErrorKind, message: &'static str) -> Self {
         Self {
             kind,
-            message: message.to_owned(),
+            refusal: None,
+            message,
             status: None,
-            code: None,
-            text: None,
-            request_id: None,
+            body: Body::default(),
+            client_request_id: None,
             retry_after: None,
             may_have_effect: false,
+            attempts: 0,
             source: None,
         }
     }
@@ -194,17 +276,20 @@ impl Inner {
 impl fmt::Display for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(status) = self.status else {
-            return f.write_str(&self.message);
+            return f.write_str(self.message);
         };
         write!(f, "Microsoft Graph answered {}", status.as_u16())?;
-        if let Some(code) = &self.code {
+        if let Some(code) = &self.body.code {
             write!(f, " {code}")?;
         }
-        if let Some(text) = &self.text {
+        if let Some(text) = &self.body.message {
             write!(f, " ({})", text.trim_end_matches('.'))?;
         }
-        if let Some(id) = &self.request_id {
+        if let Some(id) = &self.body.request_id {
             write!(f, ", request id {id}")?;
+        }
+        if self.attempts > 1 {
+            write!(f, ", asked {} times", self.attempts)?;
         }
         write!(f, ": {}", self.message)
     }
@@ -213,15 +298,19 @@ impl fmt::Display for Inner {
 impl std::error::Error for Inner {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self.source.as_ref()? {
+            Source::Batch(error) => Some(error),
             Source::Credential(error) => Some(error),
             Source::Transport(error) => Some(error),
         }
     }
 }
 
-fn kind(status: StatusCode, body: &Body) -> GraphErrorKind {
-    if body.is_concurrency() {
-        return GraphErrorKind::Conflict;
+fn kind(status: StatusCode, refusal: Option<Refusal>) -> GraphErrorKind {
+    match refusal {
+        Some(Refusal::ConcurrentWrites) => return GraphErrorKind::Conflict,
+        // With 409 it looks like a conflict, which would be tried again.
+        Some(Refusal::AlreadyExists) => return GraphErrorKind::InvalidRequest,
+        _ => {}
     }
     match status.as_u16() {
         401 => GraphErrorKind::Unauthenticated,
@@ -237,7 +326,7 @@ fn kind(status: StatusCode, body: &Body) -> GraphErrorKind {
 
 fn advice(kind: GraphErrorKind) -> &'static str {
     match kind {
-        GraphErrorKind::Conflict => "another change was going on; it is tried again",
+        GraphErrorKind::Conflict => "another change was going on; try again in a moment",
         GraphErrorKind::Forbidden => {
             "grant Application.ReadWrite.OwnedBy with admin consent and make the service principal an owner \
              of its own application (az ad app owner add)"
@@ -246,72 +335,16 @@ fn advice(kind: GraphErrorKind) -> &'static str {
         GraphErrorKind::NotFound => {
             "check the tenant and the client id; right after it was created an object may be missing for a while"
         }
-        GraphErrorKind::Throttled => "asked too often; it is tried again later",
+        GraphErrorKind::Throttled => "asked too often; try again later",
         GraphErrorKind::Unauthenticated => {
             "Graph does not accept the token; check that authority and Graph address belong to one cloud"
         }
-        GraphErrorKind::Unavailable => "Graph is in trouble; it is tried again later",
+        GraphErrorKind::Unavailable => "Graph is in trouble; try again later",
         GraphErrorKind::Credential | GraphErrorKind::Protocol | GraphErrorKind::Transport => {
             "report it with the request id"
         }
     }
 }
 
-/// What is kept of an error body: it comes from outside, so little and cut short.
-#[derive(Default)]
-struct Body {
-    code: Option<String>,
-    message: Option<String>,
-    request_id: Option<String>,
-}
-
-impl Body {
-    /// Reads Graph's error shape. Gateways answer with HTML, or with `message` as an object.
-    fn read(body: &[u8]) -> Self {
-        #[derive(Deserialize)]
-        struct Outer {
-            error: Error,
-        }
-        #[derive(Deserialize)]
-        struct Error {
-            code: Option<String>,
-            #[serde(default)]
-            message: serde_json::Value,
-            #[serde(default, rename = "innerError")]
-            inner: serde_json::Value,
-        }
-        let Ok(Outer { error }) = serde_json::from_slice(body) else {
-            return Self::default();
-        };
-        let message = error
-            .message
-            .as_str()
-            .or_else(|| error.message["value"].as_str());
-        Self {
-            code: error.code.map(|code| cut(&code, 100)),
-            message: message.map(|message| cut(message, 300)),
-            request_id: error.inner["request-id"].as_str().map(|id| cut(id, 64)),
-        }
-    }
-
-    /// One trouble in three shapes: 409 and 503 with the code, and 400 with only the words.
-    fn is_concurrency(&self) -> bool {
-        let code = self.code.as_deref() == Some("Directory_ConcurrencyViolation");
-        let words = self
-            .message
-            .as_deref()
-            .is_some_and(|message| message.to_ascii_lowercase().contains("concurrent requests"));
-        code || words
-    }
-}
-
-fn cut(text: &str, limit: usize) -> String {
-    text.chars()
-        .filter(|c| !c.is_control())
-        .take(limit)
-        .collect()
-}
-
-fn header(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(|text| cut(text, 64))
-}
+#[cfg(test)]
+mod tests;

@@ -11,10 +11,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[non_exhaustive]
 pub struct PasswordCredential {
     /// The key id.
+    #[serde(default)]
     pub key_id: Option<KeyId>,
-    /// The display name. Very old secrets have none.
+    /// The display name. Very old secrets have none, and their name in `custom_key_identifier`.
     #[serde(default)]
     pub display_name: Option<String>,
+    /// Binary, in base64. Not in use any more.
+    #[serde(default)]
+    pub custom_key_identifier: Option<String>,
     /// The first three characters of the secret.
     #[serde(default)]
     pub hint: Option<String>,

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use keywheel_connection::{
     Connection, ConnectionId, ConnectionName, Consumer, Cursor, Entry, Holder, Lease, Namespace,
-    Page, StoreError, Tombstone, Version,
+    StoreError, Tombstone, Version,
 };
 use tokio::sync::Notify;
 use tokio_postgres::Row;
@@ -279,22 +279,23 @@ impl Database {
         rows.first().map(|row| Stored::read(row, 0)).transpose()
     }
 
-    /// Reads connections in the order of namespaces and names.
-    pub(crate) async fn page(&self, page: &Page<'_>) -> Result<Vec<Stored>, Fault> {
-        let after = page
-            .after
-            .map(|(namespace, name)| (namespace.as_str(), name.as_str()));
-        // Names are never empty.
-        let (namespace, name) = after.unwrap_or_default();
-        let only = page.namespace.map(Namespace::as_str);
+    /// Reads connections in the order of namespaces and names, with the place of each. Those of one namespace
+    /// only, and after a place.
+    pub(crate) async fn page(
+        &self,
+        only: Option<&Namespace>,
+        (namespace, name): (&str, &str),
+        limit: u32,
+    ) -> Result<Vec<(Stored, (String, String))>, Fault> {
+        let only = only.map(Namespace::as_str);
         let sql = match only {
             Some(_) => {
-                "SELECT id, version, record FROM keywheel.connection
+                "SELECT id, version, record, namespace, name FROM keywheel.connection
                  WHERE namespace = $4 AND (namespace, name) > ($1, $2)
                  ORDER BY namespace, name LIMIT $3"
             }
             None => {
-                "SELECT id, version, record FROM keywheel.connection
+                "SELECT id, version, record, namespace, name FROM keywheel.connection
                  WHERE (namespace, name) > ($1, $2) AND $4 IS NULL
                  ORDER BY namespace, name LIMIT $3"
             }
@@ -302,11 +303,14 @@ impl Database {
         let params: [Param<'_>; 4] = [
             (&namespace, Type::TEXT),
             (&name, Type::TEXT),
-            (&i64::from(page.limit), Type::INT8),
+            (&i64::from(limit), Type::INT8),
             (&only, Type::TEXT),
         ];
         let rows = self.read(sql, &params).await?;
-        rows.iter().map(|row| Stored::read(row, 0)).collect()
+        let placed = rows
+            .iter()
+            .map(|row| Ok((Stored::read(row, 0)?, (row.try_get(3)?, row.try_get(4)?))));
+        placed.collect()
     }
 
     pub(crate) async fn tombstone(&self, id: ConnectionId) -> Result<Option<Tombstone>, Fault> {

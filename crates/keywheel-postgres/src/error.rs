@@ -1,3 +1,5 @@
+use std::error::Error;
+use std::io;
 use std::sync::Arc;
 
 use keywheel_connection::{StoreError, StoreErrorKind};
@@ -108,14 +110,7 @@ pub(crate) fn too_slow() -> StoreError {
 
 fn advice(error: &tokio_postgres::Error) -> (StoreErrorKind, &'static str) {
     let Some(state) = error.code() else {
-        return if error.is_closed() || error.as_db_error().is_none() {
-            (
-                StoreErrorKind::Unavailable,
-                "database: the server can't be reached; check its address and the network, and try again",
-            )
-        } else {
-            (StoreErrorKind::Unavailable, FAILED)
-        };
+        return unreached(error);
     };
     match (&state.code()[..2], state.code()) {
         (_, "53100") => (
@@ -146,6 +141,42 @@ fn advice(error: &tokio_postgres::Error) -> (StoreErrorKind, &'static str) {
         _ => (StoreErrorKind::Unavailable, FAILED),
     }
 }
+
+/// Says what to do about an error that the server did not send.
+fn unreached(error: &tokio_postgres::Error) -> (StoreErrorKind, &'static str) {
+    let source = error.source().map(ToString::to_string);
+    match (error.to_string().as_str(), source.as_deref()) {
+        (TLS, Some("server does not support TLS")) => (
+            StoreErrorKind::NotOurs,
+            "database TLS: the server does not encrypt, and so nothing was sent; turn on its `ssl`, or say \
+             sslmode=disable in the URL",
+        ),
+        (TLS, _) if refuses_certificate(error) => (
+            StoreErrorKind::NotOurs,
+            "database TLS: the server's certificate was not accepted; give its root certificate, or correct \
+             the host in the URL",
+        ),
+        (_, Some("database does not allow writes")) => (
+            StoreErrorKind::Unavailable,
+            "database: the server is read-only; connect to the primary and try again",
+        ),
+        _ => (
+            StoreErrorKind::Unavailable,
+            "database: the server can't be reached; check its address and the network, and try again",
+        ),
+    }
+}
+
+fn refuses_certificate(error: &tokio_postgres::Error) -> bool {
+    let io = error
+        .source()
+        .and_then(|error| error.downcast_ref::<io::Error>());
+    let inner = io.and_then(io::Error::get_ref);
+    inner.is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
+/// How tokio-postgres, which keeps the kinds of its errors to itself, begins to speak of TLS.
+const TLS: &str = "error performing TLS handshake";
 
 const FAILED: &str = "database: a statement failed; try again";
 

@@ -39,7 +39,8 @@ impl Connector {
         let verified = ["verify-full", "verify-ca"];
         let text = match mode {
             Some(mode) if verified.contains(&mode) => {
-                Secret::new(url.expose().replace(mode, "require"))
+                let given = format!("sslmode={mode}");
+                Secret::new(url.expose().replace(&given, "sslmode=require"))
             }
             _ => url.clone(),
         };
@@ -197,9 +198,15 @@ impl Drop for Link {
     }
 }
 
+/// Finds the mode among the parameters: never in a password or a name.
 fn ssl_mode(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("sslmode=")?;
-    rest.split(['&', ' ', '#']).next()
+    let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    let mut parameters = if is_url {
+        url.rsplit_once('?')?.1.split('&')
+    } else {
+        url.split(' ')
+    };
+    parameters.find_map(|parameter| parameter.strip_prefix("sslmode="))
 }
 
 fn is_local(host: &Host) -> bool {
@@ -210,5 +217,30 @@ fn is_local(host: &Host) -> bool {
         }
         #[cfg(unix)]
         Host::Unix(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_parameter_says_how_to_encrypt() {
+        for (url, mode) in [
+            (
+                "postgres://u:p@h/d?sslmode=verify-full",
+                Some("verify-full"),
+            ),
+            (
+                "postgres://u:p@h/d?a=b&sslmode=disable&c=d",
+                Some("disable"),
+            ),
+            ("postgres://u:sslmode=disable@h/sslmode=disable", None),
+            ("postgres://u:p@h/d?application_name=sslmode=disable", None),
+            ("host=h user=u sslmode=disable", Some("disable")),
+            ("host=h password=sslmode=disable", None),
+        ] {
+            assert_eq!(ssl_mode(url), mode, "{url}");
+        }
     }
 }

@@ -88,11 +88,25 @@ impl ConnectionStore for PostgresStore {
     }
 
     async fn list(&self, page: Page<'_>) -> Result<Vec<Versioned>, StoreError> {
-        let stored = self.0.database.page(&page).await?;
-        Ok(stored
-            .into_iter()
-            .filter_map(Stored::decode_or_log)
-            .collect())
+        let database = &self.0.database;
+        let after = page.after;
+        let after = after.map(|(namespace, name)| (namespace.to_string(), name.to_string()));
+        // Names are never empty.
+        let mut after = after.unwrap_or_default();
+        loop {
+            let place = (after.0.as_str(), after.1.as_str());
+            let rows = database.page(page.namespace, place, page.limit).await?;
+            let Some((_, last)) = rows.last() else {
+                return Ok(Vec::new());
+            };
+            after = last.clone();
+            let stored = rows.into_iter().map(|(stored, _)| stored);
+            let page: Vec<_> = stored.filter_map(Stored::decode_or_log).collect();
+            // An empty page would say that there is no more.
+            if !page.is_empty() {
+                return Ok(page);
+            }
+        }
     }
 
     async fn save(&self, save: Save<'_>) -> Result<Version, StoreError> {

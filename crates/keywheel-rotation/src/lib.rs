@@ -21,16 +21,30 @@
 //!
 //! `STATES.md` beside this crate's manifest draws the states, and `FAULTS.md` lists what can go wrong at each
 //! point, what happens then, and the test that shows it.
+//!
+//! # Who else hears of it
+//!
+//! * [`EventDelivery`] takes every event from the store's outbox to an [`EventHandler`], at least once and
+//!   in order: [`TracingEvents`], [`EventChannel`], a signed [`Webhook`], or one of your own.
+//! * New secrets go to [`SecretSink`](keywheel_connection::SecretSink)s: [`FileSink`], [`CommandSink`],
+//!   [`CallbackSink`], or one of your own.
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `metrics` | no | counters, gauges and histograms through the `metrics` facade; `METRICS.md` beside the sources lists them, with alert rules and a dashboard in `monitoring/` |
 
 mod apply;
 mod connections;
 mod decide;
+mod delivery;
 mod failure;
 mod history;
+mod metrics;
 mod plan;
 mod policy;
 mod retry;
 mod rotator;
+mod sinks;
 mod status;
 mod worker;
 
@@ -39,11 +53,18 @@ pub use self::connections::{
     NewConnection, NewManaged, Requested, Validated,
 };
 pub use self::decide::{Step, Waiting, decide, next_due};
+pub use self::delivery::{
+    DeadLetter, DeliveryOptions, DeliveryWaker, EventChannel, EventDelivery, EventHandler,
+    HandleError, InvalidWebhook, InvalidWebhookKey, TracingEvents, Webhook, WebhookKey,
+};
 pub use self::history::{Ending, History, PastRotation, PastStep};
+#[cfg(feature = "metrics")]
+pub use self::metrics::{METRICS, Metric, MetricKind, describe_metrics};
 pub use self::plan::{Call, Plan, PlannedCall};
 pub use self::policy::Policy;
 pub use self::rotator::{
     Advance, RotateError, RotateErrorKind, Rotator, RotatorParts, Sinks, Work,
 };
+pub use self::sinks::{CallbackSink, CommandSink, FileSink, OwnedSecret};
 pub use self::status::{Health, Status};
 pub use self::worker::{Worker, WorkerEnded, WorkerHealth, WorkerMonitor, WorkerOptions};

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
-    Completed, Connection, ConnectionId, ConnectionName, Debt, Phase, RotationId, Run, Trouble,
-    TroubleKind,
+    Completed, Connection, ConnectionId, ConnectionName, Credential, Debt, Phase, RotationId, Run,
+    Trouble, TroubleKind,
 };
 use keywheel_core::KeyId;
 use serde::Serialize;
@@ -24,7 +24,7 @@ pub struct Status {
     pub generation: u64,
     /// The current secret.
     pub key_id: Option<KeyId>,
-    /// When the current secret ends.
+    /// When the current secret or certificate ends.
     pub end: Option<DateTime<Utc>>,
     /// The replaced secret, while it is valid.
     pub previous_key_id: Option<KeyId>,
@@ -71,6 +71,8 @@ pub enum Health {
     Halted,
     /// Entra accepts no secret that we hold: supply one.
     LockedOut,
+    /// The sign-in has ended: a user has to sign in again.
+    NeedsReauth,
     /// The directory knows more than the store: restore a newer backup or supply a secret.
     StoreBehind,
 }
@@ -93,7 +95,7 @@ impl Status {
             health: health(connection, now),
             generation: current.map_or(0, |held| held.generation),
             key_id: current.and_then(|held| held.key_id),
-            end: current.and_then(|held| held.end),
+            end: validity(&connection.credential).and_then(|(_, end)| end),
             previous_key_id: previous.and_then(|held| held.key_id),
             candidate_key_id: None,
             live_key_ids: Vec::new(),
@@ -158,6 +160,10 @@ impl Status {
 }
 
 fn health(connection: &Connection, now: DateTime<Utc>) -> Health {
+    if matches!(&connection.credential, Credential::AuthorizationCode(user) if user.ended.is_some())
+    {
+        return Health::NeedsReauth;
+    }
     let rotation = connection.rotation.as_ref();
     let trouble = rotation.and_then(|rotation| rotation.trouble.as_ref());
     match trouble.map(|trouble| trouble.kind) {
@@ -171,15 +177,25 @@ fn health(connection: &Connection, now: DateTime<Utc>) -> Health {
 
 /// A secret is expiring when the plan's margin before its end has begun and it is still in use.
 fn is_expiring(connection: &Connection, now: DateTime<Utc>) -> bool {
-    let Some(current) = connection.secrets().map(|secrets| &secrets.current) else {
+    let Some((since, Some(end))) = validity(&connection.credential) else {
         return false;
     };
-    let Some(end) = current.end else { return false };
     let margin = match &connection.rotation {
         Some(rotation) => rotation.settings.plan.expiry_margin(),
         None => Duration::from_hours(7 * 24),
     };
     let margin = TimeDelta::from_std(margin).unwrap_or_default();
     // A secret that never lives longer than the margin is not in trouble for that.
-    now >= end - margin.min((end - current.since) / 3)
+    now >= end - margin.min((end - since) / 3)
+}
+
+/// Since when a connection has what it authenticates with, and when that ends, if it is known to.
+fn validity(credential: &Credential) -> Option<(DateTime<Utc>, Option<DateTime<Utc>>)> {
+    match credential {
+        Credential::Certificate(held) => Some((held.since, Some(held.end))),
+        _ => {
+            let current = &credential.secrets()?.current;
+            Some((current.since, current.end))
+        }
+    }
 }

@@ -59,7 +59,7 @@ impl Calendar {
 
     /// Returns what keeps a rotation from running at an instant, given that something does.
     pub(crate) fn closed_by(&self, table: &Table, at: i64) -> Why {
-        let wall = at + i64::from(table.kind_at(at).offset);
+        let wall = at + table.kind_at(at).offset;
         match self.thaws(wall) {
             Some(_) => Why::Freeze,
             None => Why::Window,
@@ -67,7 +67,7 @@ impl Calendar {
     }
 
     fn step(&self, table: &Table, at: i64) -> Step {
-        let wall = at + i64::from(table.kind_at(at).offset);
+        let wall = at + table.kind_at(at).offset;
         let step = self.at_wall(wall);
         Step {
             until: step

@@ -26,24 +26,26 @@ use crate::zone::{Abbreviation, Moment};
 /// );
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Occurrence {
     pub(crate) shown: Shown,
-    pub(crate) asked: NaiveDateTime,
+    /// What the clock should show, in seconds.
+    pub(crate) asked: i64,
     pub(crate) resolution: Resolution,
 }
 
 impl Occurrence {
     /// Returns the instant of the run.
     #[must_use]
+    #[inline]
     pub fn at(&self) -> DateTime<Utc> {
-        self.shown.at
+        self.shown.at()
     }
 
     /// Returns what the clock of the zone shows at that instant.
     #[must_use]
     pub fn local(&self) -> NaiveDateTime {
-        self.shown.local
+        self.shown.local()
     }
 
     /// Returns the due date at the asked-for time of day.
@@ -52,7 +54,7 @@ impl Occurrence {
     /// no such time.
     #[must_use]
     pub fn asked(&self) -> NaiveDateTime {
-        self.asked
+        date_time(self.asked).naive_utc()
     }
 
     /// Returns how the asked-for local time became an instant.
@@ -63,8 +65,11 @@ impl Occurrence {
 }
 
 /// How an asked-for local time became an instant.
+// A whole word, because processors are slow to read eight bytes of which one has just been written, which
+// is how the end of a struct is copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[repr(u64)]
 pub enum Resolution {
     /// The clock jumps over the time; the run is where it lands.
     AfterGap,
@@ -78,14 +83,25 @@ pub enum Resolution {
     LastOfTwo,
 }
 
+impl fmt::Debug for Occurrence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Occurrence")
+            .field("at", &self.at())
+            .field("local", &self.local())
+            .field("asked", &self.asked())
+            .field("resolution", &self.resolution)
+            .finish()
+    }
+}
+
 impl fmt::Display for Occurrence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.shown.fmt(f)?;
-        let asked = Clock(self.asked.time());
+        let asked = Clock(self.asked().time());
         match self.resolution {
             Resolution::AfterGap => write!(f, " ({asked} does not exist on this date)"),
             Resolution::AfterSkippedDate => {
-                write!(f, " ({} does not exist here)", self.asked.date())
+                write!(f, " ({} does not exist here)", self.asked().date())
             }
             Resolution::Exact => Ok(()),
             Resolution::FirstOfTwo => write!(f, " ({asked} happens twice; the first)"),
@@ -95,34 +111,51 @@ impl fmt::Display for Occurrence {
 }
 
 /// An instant with what the clock of a zone shows then: `Tue 2026-12-01 02:30 CET = 01:30 UTC`.
+///
+/// Dates are worked out when somebody looks, which most answers never see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Shown {
-    pub(crate) at: DateTime<Utc>,
-    pub(crate) local: NaiveDateTime,
-    pub(crate) abbreviation: Abbreviation,
-}
+pub(crate) struct Shown(Moment);
 
 impl Shown {
-    pub(crate) fn new(moment: Moment) -> Option<Self> {
-        Some(Self {
-            at: DateTime::from_timestamp(moment.at, 0)?,
-            local: DateTime::from_timestamp(moment.wall(), 0)?.naive_utc(),
-            abbreviation: moment.kind.abbreviation,
-        })
+    /// Returns a moment of the years that are answered for.
+    pub(crate) fn known(moment: Moment) -> Self {
+        Self(moment)
     }
+
+    /// Returns any moment that chrono can say, or `None`.
+    pub(crate) fn new(moment: Moment) -> Option<Self> {
+        DateTime::from_timestamp(moment.at, 0)?;
+        DateTime::from_timestamp(moment.wall(), 0)?;
+        Some(Self(moment))
+    }
+
+    #[inline]
+    pub(crate) fn at(&self) -> DateTime<Utc> {
+        date_time(self.0.at)
+    }
+
+    pub(crate) fn local(&self) -> NaiveDateTime {
+        date_time(self.0.wall()).naive_utc()
+    }
+}
+
+/// The constructors above have seen to it that it can be said.
+#[inline]
+fn date_time(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(seconds, 0).unwrap_or_default()
 }
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (local, utc) = (self.local, self.at.naive_utc());
-        let zone = self.abbreviation.as_str();
+        let (local, utc) = (self.local(), self.at().naive_utc());
+        let zone = self.0.kind.abbreviation;
         write!(
             f,
             "{} {} {zone}",
             local.format("%a %F"),
             Clock(local.time())
         )?;
-        if zone == "UTC" {
+        if zone == Abbreviation::UTC {
             return Ok(());
         }
         f.write_str(" = ")?;

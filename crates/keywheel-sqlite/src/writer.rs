@@ -260,3 +260,28 @@ const STEP: i64 = 1_000_000;
 
 /// More than there are different statements.
 const STATEMENTS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use keywheel_core::SystemClock;
+
+    use super::*;
+
+    #[test]
+    fn acknowledged_is_on_the_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let opening = Opening {
+            path: directory.path().join("keywheel.db"),
+            clock: Arc::new(SystemClock::new()),
+            busy_timeout: Duration::from_secs(5),
+        };
+
+        let writer = opening.writer().unwrap();
+
+        let mode = writer.pragma_query_value(None, "journal_mode", |row| row.get(0));
+        assert_eq!(mode, Ok("wal".to_owned()));
+        // 2 is FULL: <https://www.sqlite.org/pragma.html#pragma_synchronous>.
+        let synchronous = writer.pragma_query_value(None, "synchronous", |row| row.get(0));
+        assert_eq!(synchronous, Ok(2));
+    }
+}

@@ -1,17 +1,27 @@
 //! What keywheel's own tests share: a clock that runs with tokio's, entropy from a seed, a log that can be
-//! searched for secrets, and a PostgreSQL server. Not published.
+//! searched for secrets, other processes, a load for stores, and a PostgreSQL server. Not published.
 
+mod child;
 mod clock;
 mod entropy;
+pub mod fixture;
+mod load;
 mod logs;
 #[cfg(unix)]
 mod postgres;
+mod secrets;
 
+pub use self::child::Child;
 pub use self::clock::TokioClock;
 pub use self::entropy::SeededEntropy;
+pub use self::load::{
+    Ack, Acks, Claim, check_a_stopped_holder_is_fenced_off, check_claims, claim_all, load,
+    write_with_an_old_lease,
+};
 pub use self::logs::CapturedLogs;
 #[cfg(unix)]
-pub use self::postgres::{PostgresOptions, PostgresServer, TestDatabase};
+pub use self::postgres::{PgBouncer, PostgresOptions, PostgresServer, TestDatabase};
+pub use self::secrets::Secrets;
 
 /// Returns how many cases a suite runs: `full` when the whole is asked for by the environment variable
 /// `KEYWHEEL_TEST_FULL`, and else `plain`.

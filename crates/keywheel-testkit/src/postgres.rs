@@ -1,7 +1,9 @@
+mod bouncer;
+
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -9,6 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tempfile::TempDir;
+
+pub use self::bouncer::PgBouncer;
 
 /// A PostgreSQL server of our own: Debian's binaries, a cluster in a temporary directory, an ordinary user.
 ///
@@ -29,6 +33,7 @@ pub struct PostgresOptions {
     durable: bool,
     tcp: bool,
     settings: Vec<(String, String)>,
+    files: Vec<(String, String)>,
 }
 
 impl PostgresOptions {
@@ -51,6 +56,20 @@ impl PostgresOptions {
     pub fn set(mut self, name: &str, value: impl ToString) -> Self {
         self.settings.push((name.to_owned(), value.to_string()));
         self
+    }
+
+    /// Encrypts, and lets nobody in over TCP who does not. Certificate and key are PEM.
+    #[must_use]
+    pub fn tls(mut self, certificate: &str, key: &str) -> Self {
+        let hosts = "local all all trust\nhostssl all all 127.0.0.1/32 trust\nhostssl all all ::1/128 trust\n";
+        let files = [
+            ("server.crt", certificate),
+            ("server.key", key),
+            ("pg_hba.conf", hosts),
+        ];
+        let owned = |(name, text): (&str, &str)| (name.to_owned(), text.to_owned());
+        self.files.extend(files.map(owned));
+        self.tcp().set("ssl", "on")
     }
 
     /// Starts the server.
@@ -91,6 +110,13 @@ impl PostgresServer {
         let port = if options.tcp { free_port() } else { 5432 };
         programs.initdb(directory.path());
         configure(directory.path(), options, port);
+        for (name, text) in &options.files {
+            let path = directory.path().join("data").join(name);
+            // Only its owner may read a key, and that is the server.
+            fs::write(&path, text).expect("there is room");
+            fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("it is ours");
+            programs.give(&path);
+        }
         let watchdog = programs.watch(directory.path());
         let server = Self {
             programs,
@@ -168,15 +194,22 @@ impl PostgresServer {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Returns everything in a database as text.
+    /// Returns everything in a database as SQL.
     ///
     /// # Panics
     ///
     /// Panics when the server refuses.
     #[must_use]
     pub fn dump(&self, database: &str) -> String {
-        let output = run(&mut self.client("pg_dump", database));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        let output = run(self
+            .client("pg_dump", database)
+            .args(["--inserts", "--no-owner"]));
+        let dump = String::from_utf8_lossy(&output.stdout);
+        // The newest versions say these two to psql, each time with another word.
+        let sql = dump
+            .lines()
+            .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"));
+        sql.map(|line| format!("{line}\n")).collect()
     }
 
     /// Returns a command that runs as the server's user, who is never root.
@@ -275,9 +308,7 @@ impl Programs {
             .is_ok_and(|process| std::os::unix::fs::MetadataExt::uid(&process) == 0);
         let found = installed().or_else(|| {
             if root {
-                let mut install = Command::new("apt-get");
-                install.args(["install", "-y", "--no-install-recommends", "postgresql"]);
-                run(install.env("DEBIAN_FRONTEND", "noninteractive"));
+                install("postgresql");
             }
             installed()
         });
@@ -367,6 +398,12 @@ fn installed() -> Option<PathBuf> {
     places
         .into_iter()
         .find(|place| place.join("initdb").exists() && place.join("postgres").exists())
+}
+
+fn install(package: &str) {
+    let mut install = Command::new("apt-get");
+    install.args(["install", "-y", "--no-install-recommends", package]);
+    run(install.env("DEBIAN_FRONTEND", "noninteractive"));
 }
 
 fn free_port() -> u16 {

@@ -1,29 +1,22 @@
 use std::fmt;
 use std::sync::Arc;
 
-use keywheel_connection::{ConnectionId, ConnectionStore, EventSink, Sealer, SecretSink};
+use keywheel_connection::{ConnectionId, ConnectionStore, Consumer, EventSink, Sealer, SecretSink};
 use keywheel_core::{
     BuildError, Clock, CredentialError, Entropy, HttpSend, ReqwestSend, SystemClock, SystemEntropy,
 };
-use keywheel_entra::{ConnectionCredential, EntraIssuer};
-use keywheel_rotation::{Connections, Policy, Rotator, RotatorParts, Sinks, Worker};
+use keywheel_entra::{ConnectionCredential, Enrolment, EntraIssuer, EntraParts, SignInApplication};
+use keywheel_rotation::{
+    Connections, EventDelivery, EventHandler, Policy, Rotator, RotatorParts, Sinks, Worker,
+};
 
 /// The default parts, wired together. Clones share them.
 #[derive(Clone)]
 pub struct Keywheel {
-    parts: Parts,
+    parts: EntraParts,
     issuer: EntraIssuer,
     connections: Connections,
     rotator: Rotator,
-}
-
-#[derive(Clone)]
-struct Parts {
-    store: Arc<dyn ConnectionStore>,
-    sealer: Arc<dyn Sealer>,
-    http: Arc<dyn HttpSend>,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
 }
 
 impl Keywheel {
@@ -40,12 +33,13 @@ impl Keywheel {
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(SystemEntropy::new()),
             events: None,
+            sign_in: None,
             sinks: Sinks::default(),
             policy: Policy::default(),
         }
     }
 
-    /// Returns what people do with connections: create, ask for a rotation, look.
+    /// Returns what people do with connections by client secret: create, ask for a rotation, look.
     #[must_use]
     pub fn connections(&self) -> &Connections {
         &self.connections
@@ -64,6 +58,18 @@ impl Keywheel {
         Worker::new(self.rotator.clone())
     }
 
+    /// Returns a delivery of every event to `handler`, which begins at the beginning for a new `consumer`.
+    /// Spawn its [`run`](EventDelivery::run).
+    #[must_use]
+    pub fn delivery(
+        &self,
+        consumer: Consumer,
+        handler: impl EventHandler + 'static,
+    ) -> EventDelivery {
+        let (store, clock) = (self.parts.store.clone(), self.parts.clock.clone());
+        EventDelivery::new(store, clock, consumer, handler)
+    }
+
     /// Returns what talks to Entra and Graph, for a preflight.
     #[must_use]
     pub fn issuer(&self) -> &EntraIssuer {
@@ -74,21 +80,19 @@ impl Keywheel {
     ///
     /// # Errors
     ///
-    /// Returns an error when there is no such connection, its secret can't be opened, or the store does
-    /// not answer.
+    /// Returns an error when there is no such connection, what it authenticates with can't be opened, or the
+    /// store does not answer.
     pub async fn credential(
         &self,
         id: ConnectionId,
     ) -> Result<ConnectionCredential, CredentialError> {
-        let parts = self.parts.clone();
-        ConnectionCredential::load(
-            id,
-            parts.store,
-            parts.sealer,
-            parts.http,
-            (parts.clock, parts.entropy),
-        )
-        .await
+        ConnectionCredential::load(id, self.parts.clone()).await
+    }
+
+    /// Returns what stores connections by certificate and by authorization code.
+    #[must_use]
+    pub fn enrolment(&self) -> Enrolment {
+        Enrolment::new(self.parts.clone())
     }
 }
 
@@ -107,6 +111,7 @@ pub struct KeywheelBuilder {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     events: Option<Arc<dyn EventSink>>,
+    sign_in: Option<SignInApplication>,
     sinks: Sinks,
     policy: Policy,
 }
@@ -137,6 +142,14 @@ impl KeywheelBuilder {
     #[must_use]
     pub fn events(mut self, events: impl EventSink + 'static) -> Self {
         self.events = Some(Arc::new(events));
+        self
+    }
+
+    /// Sets the backend's own application, which the users of connections by authorization code sign in to.
+    /// Default: none.
+    #[must_use]
+    pub fn sign_in(mut self, application: SignInApplication) -> Self {
+        self.sign_in = Some(application);
         self
     }
 
@@ -172,12 +185,13 @@ impl KeywheelBuilder {
             Some(http) => http,
             None => Arc::new(ReqwestSend::builder().build()?),
         };
-        let parts = Parts {
+        let parts = EntraParts {
             store: self.store,
             sealer: self.sealer,
             http,
             clock: self.clock,
             entropy: self.entropy,
+            sign_in: self.sign_in,
         };
         let issuer = EntraIssuer::new(
             Arc::clone(&parts.http),

@@ -31,8 +31,13 @@
 //! .rotating(RotationSettings::new(schedule));
 //! let created = keywheel.connections().create(new, &Actor::named("setup")).await?;
 //!
+//! // In every replica: drives what is due until the program is told to end.
+//! let worker = keywheel.worker();
+//! # let terminated = async {};
+//! let working = tokio::spawn(worker.run(terminated));
+//!
 //! let credential = keywheel.credential(created.connection.id).await?;
-//! # let _ = credential;
+//! # let _ = (credential, working);
 //! # Ok(())
 //! # }
 //! ```
@@ -40,6 +45,10 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `sqlite` | yes | [`sqlite`], the embedded store |
+//! | `postgres` | no | [`postgres`], the store for any number of replicas |
+//! | `encrypted-keys` | no | certificates with private keys that a password protects |
+//! | `pfx` | no | certificates in PKCS#12 (PFX) archives |
+//! | `metrics` | no | metrics of the engine and the worker, through the `metrics` facade |
 
 mod builder;
 
@@ -48,6 +57,8 @@ pub use keywheel_core as core;
 pub use keywheel_credentials as credentials;
 pub use keywheel_entra as entra;
 pub use keywheel_graph as graph;
+#[cfg(feature = "postgres")]
+pub use keywheel_postgres as postgres;
 pub use keywheel_rotation as rotation;
 pub use keywheel_schedule as schedule;
 #[cfg(feature = "sqlite")]

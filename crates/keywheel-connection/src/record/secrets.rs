@@ -2,6 +2,7 @@ use chrono::{DateTime, Utc};
 use keywheel_core::KeyId;
 use serde::{Deserialize, Serialize};
 
+use super::{HeldCertificate, SignIn};
 use crate::{Candidate, ConnectionId, Marker, Sealed};
 
 /// What a connection authenticates with.
@@ -9,6 +10,10 @@ use crate::{Candidate, ConnectionId, Marker, Sealed};
 #[serde(tag = "method", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Credential {
+    /// The consent of a user who signed in by the authorization code flow.
+    AuthorizationCode(SignIn),
+    /// A certificate.
+    Certificate(HeldCertificate),
     /// A client secret, and during grace the one before it.
     ClientSecret(Secrets),
     /// The client secrets of another application, which this one authenticates nothing with: they are
@@ -26,6 +31,8 @@ impl Credential {
     #[must_use]
     pub fn method(&self) -> &'static str {
         match self {
+            Self::AuthorizationCode(_) => "authorization-code",
+            Self::Certificate(_) => "certificate",
             Self::ClientSecret(_) => "client-secret",
             Self::Managed { .. } => "managed",
         }
@@ -36,6 +43,7 @@ impl Credential {
     pub fn secrets(&self) -> Option<&Secrets> {
         match self {
             Self::ClientSecret(secrets) | Self::Managed { secrets, .. } => Some(secrets),
+            Self::AuthorizationCode(_) | Self::Certificate(_) => None,
         }
     }
 
@@ -43,6 +51,7 @@ impl Credential {
     pub fn secrets_mut(&mut self) -> Option<&mut Secrets> {
         match self {
             Self::ClientSecret(secrets) | Self::Managed { secrets, .. } => Some(secrets),
+            Self::AuthorizationCode(_) | Self::Certificate(_) => None,
         }
     }
 
@@ -50,7 +59,7 @@ impl Credential {
     #[must_use]
     pub fn via(&self) -> Option<ConnectionId> {
         match self {
-            Self::ClientSecret(_) => None,
+            Self::AuthorizationCode(_) | Self::Certificate(_) | Self::ClientSecret(_) => None,
             Self::Managed { via, .. } => Some(*via),
         }
     }

@@ -7,8 +7,8 @@ use thiserror::Error;
 
 use super::{SealContext, SealError, SealErrorKind, Sealed, Sealer};
 use crate::{
-    Actor, Connection, ConnectionStore, EventKind, Page, Phase, Save, StoreError, StoreErrorKind,
-    Versioned,
+    Actor, Connection, ConnectionStore, Credential, EventKind, Page, Phase, Save, StoreError,
+    StoreErrorKind, Versioned,
 };
 
 /// Seals anew what former keys sealed, so that those keys can be dropped.
@@ -132,11 +132,10 @@ impl Resealer {
     async fn seal_anew(&self, connection: &mut Connection) -> Result<Resealed, ResealError> {
         let mut done = Resealed::default();
         let before = connection.clone();
-        for (generation, sealed) in sealed_values(connection) {
+        for (context, sealed) in sealed_values(connection, &before) {
             if sealed.key_id() == self.sealer.key_id() {
                 continue;
             }
-            let context = before.seal_context(generation);
             match self.exchange(sealed, &context).await {
                 Ok(anew) => {
                     *sealed = anew;
@@ -181,19 +180,35 @@ impl fmt::Debug for Resealer {
     }
 }
 
-/// Returns everything sealed in a connection, with the generation it was sealed for.
-fn sealed_values(connection: &mut Connection) -> Vec<(u64, &mut Sealed)> {
+/// Returns everything sealed in a connection, with what it was sealed for; the contexts are those of
+/// `before`, which is the same connection.
+fn sealed_values<'a>(
+    connection: &'a mut Connection,
+    before: &'a Connection,
+) -> Vec<(SealContext<'a>, &'a mut Sealed)> {
     let mut values = Vec::new();
-    if let Some(secrets) = connection.credential.secrets_mut() {
-        let held = std::iter::once(&mut secrets.current).chain(&mut secrets.previous);
-        values.extend(held.map(|held| (held.generation, &mut held.sealed)));
+    match &mut connection.credential {
+        Credential::AuthorizationCode(sign_in) => {
+            let context = before.refresh_token_context(sign_in.generation);
+            values.push((context, &mut sign_in.sealed));
+        }
+        Credential::Certificate(held) => {
+            values.push((before.certificate_context(), &mut held.sealed));
+        }
+        Credential::ClientSecret(secrets) | Credential::Managed { secrets, .. } => {
+            let held = std::iter::once(&mut secrets.current).chain(&mut secrets.previous);
+            values
+                .extend(held.map(|held| (before.seal_context(held.generation), &mut held.sealed)));
+        }
     }
     if let Some(rotation) = &mut connection.rotation {
         if let Phase::Proving(candidate) = &mut rotation.phase {
-            values.push((candidate.generation, &mut candidate.sealed));
+            let context = before.seal_context(candidate.generation);
+            values.push((context, &mut candidate.sealed));
         }
         let offer = rotation.offer.as_mut();
-        values.extend(offer.map(|offer| (offer.generation, &mut offer.sealed)));
+        values
+            .extend(offer.map(|offer| (before.seal_context(offer.generation), &mut offer.sealed)));
     }
     values
 }

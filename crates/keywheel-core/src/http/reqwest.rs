@@ -57,7 +57,9 @@ impl ReqwestSend {
     }
 
     async fn read(&self, mut from: reqwest::Response) -> Result<Response<Bytes>, TransportError> {
-        let mut body = BytesMut::new();
+        // Room for the whole answer at once, but no more on a server's mere word than a page takes.
+        let announced = from.content_length().unwrap_or(0).min(1 << 20);
+        let mut body = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0));
         while let Some(chunk) = from.chunk().await.map_err(into_transport)? {
             if body.len() + chunk.len() > self.0.options.max_body {
                 return Err(TransportError::new(TransportErrorKind::Other)

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, Header};
-use keywheel_core::{ClientId, CredentialError, CredentialErrorKind, Secret};
+use keywheel_core::{ApplicationObjectId, ClientId, CredentialError, CredentialErrorKind, Secret};
 use serde::Serialize;
 use url::Url;
 use uuid::Uuid;
@@ -78,7 +78,48 @@ impl Signer {
     }
 }
 
+/// The claims of a proof of possession.
+#[derive(Debug, Serialize)]
+struct ProofClaims {
+    aud: &'static str,
+    iss: ApplicationObjectId,
+    nbf: i64,
+    exp: i64,
+}
+
+/// What proofs are for: the retired directory API's client id, to this day.
+const PROOF_AUDIENCE: &str = "00000002-0000-0000-c000-000000000000";
+
 impl Certificate {
+    /// Returns the proof of possession that Graph's `addKey` and `removeKey` want: a statement for the
+    /// application with this object id, valid for eight minutes from `now` and two before it.
+    ///
+    /// The certificate must be registered on the application and valid. It is signed by RS256, as in all of
+    /// Microsoft's samples. <https://learn.microsoft.com/graph/application-rollkey-prooftoken>
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the key can't sign.
+    pub fn key_proof(
+        &self,
+        application: ApplicationObjectId,
+        now: DateTime<Utc>,
+    ) -> Result<Secret, CredentialError> {
+        let not_before = now - AHEAD;
+        let claims = ProofClaims {
+            aud: PROOF_AUDIENCE,
+            iss: application,
+            nbf: not_before.timestamp(),
+            exp: (not_before + LIFETIME).timestamp(),
+        };
+        let signing = self.clone().with_rs256();
+        let mut jwt = json(&signing.header()) + "." + &json(&claims);
+        let signature = signing.sign(jwt.as_bytes())?;
+        jwt.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut jwt);
+        Ok(Secret::new(jwt))
+    }
+
     fn header(&self) -> Header {
         let thumbprint = |algorithm| URL_SAFE_NO_PAD.encode(digest::digest(algorithm, self.leaf()));
         let mut header = if self.signing.rs256 {

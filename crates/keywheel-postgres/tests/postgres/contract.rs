@@ -7,19 +7,41 @@ use keywheel_connection::conformance::Fixture;
 use keywheel_connection::{ConnectionStore, store_conformance};
 use keywheel_core::Secret;
 use keywheel_postgres::PostgresStore;
-use keywheel_testkit::{PostgresServer, TestDatabase};
+use keywheel_testkit::{PgBouncer, PostgresServer, TestDatabase};
 
 #[derive(Debug)]
-struct OnServer(TestDatabase);
+pub(crate) struct OnServer {
+    database: TestDatabase,
+    bouncer: Option<PgBouncer>,
+}
 
 impl OnServer {
     fn new() -> Self {
-        Self(PostgresServer::shared_database())
+        Self {
+            database: PostgresServer::shared_database(),
+            bouncer: None,
+        }
+    }
+
+    /// One that is reached through a PgBouncer of its own, which pools transactions.
+    pub(crate) fn behind_a_pooler() -> Self {
+        let server = PostgresServer::shared();
+        Self {
+            bouncer: Some(PgBouncer::before(&server)),
+            database: TestDatabase::on(&server),
+        }
+    }
+
+    fn url(&self) -> String {
+        match &self.bouncer {
+            Some(bouncer) => bouncer.url(self.database.name()),
+            None => self.database.url(),
+        }
     }
 
     /// Lets the store's clock show another time than the server's.
     fn step(&self, micros: i64) {
-        self.0.psql(&format!(
+        self.database.psql(&format!(
             "UPDATE step SET micros = micros + {micros}; SELECT keywheel.now_micros()"
         ));
     }
@@ -28,9 +50,9 @@ impl OnServer {
 #[async_trait]
 impl Fixture for OnServer {
     async fn empty(&self) -> Arc<dyn ConnectionStore> {
-        let url = Secret::new(self.0.url());
+        let url = Secret::new(self.url());
         let store = PostgresStore::builder(url).open().await.unwrap();
-        self.0.psql(
+        self.database.psql(
             "CREATE TABLE step AS SELECT 0::bigint AS micros;
              CREATE OR REPLACE FUNCTION keywheel.now_micros() RETURNS bigint LANGUAGE sql VOLATILE AS
              'SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
@@ -40,7 +62,7 @@ impl Fixture for OnServer {
     }
 
     async fn now(&self) -> DateTime<Utc> {
-        let now = self.0.psql("SELECT keywheel.now_micros()");
+        let now = self.database.psql("SELECT keywheel.now_micros()");
         DateTime::from_timestamp_micros(now.trim().parse().unwrap()).unwrap()
     }
 

@@ -2,4 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
+mod bouncer;
 mod contract;
+mod processes;
+mod rows;
+mod service;
+mod storage;

@@ -90,6 +90,7 @@ impl Rotator {
             .deleting();
         self.parts().store.save(save).await?;
         work.released = true;
+        crate::metrics::committed(&connection, &entries);
         if let Some(events) = &self.parts().events {
             events.committed(&entries);
         }
@@ -105,6 +106,7 @@ impl Rotator {
         work.connection = change.connection;
         work.version = version;
         work.released |= change.lease == LeaseChange::Release;
+        crate::metrics::committed(&work.connection, &change.entries);
         for entry in &change.entries {
             tracing::debug!(
                 connection = %entry.connection,

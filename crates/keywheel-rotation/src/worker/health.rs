@@ -66,17 +66,21 @@ impl WorkerMonitor {
     }
 
     pub(super) fn in_flight(&self, count: usize) {
+        crate::metrics::in_flight(count);
         self.lock().in_flight = count;
     }
 
     pub(super) fn answered(&self) {
+        let now = self.clock.now();
+        crate::metrics::store_answered(now);
         let mut health = self.lock();
-        health.answered_at = Some(self.clock.now());
+        health.answered_at = Some(now);
         health.store_away_since = None;
         health.store_error = None;
     }
 
     pub(super) fn away(&self, error: String) {
+        crate::metrics::store_failed();
         let mut health = self.lock();
         health
             .store_away_since
@@ -85,10 +89,12 @@ impl WorkerMonitor {
     }
 
     pub(super) fn lease_lost(&self) {
+        crate::metrics::lease_lost();
         self.lock().leases_lost += 1;
     }
 
     pub(super) fn panicked(&self) {
+        crate::metrics::panicked();
         self.lock().panics += 1;
     }
 

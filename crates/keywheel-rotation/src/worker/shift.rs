@@ -65,6 +65,8 @@ impl Shift {
     pub(super) async fn work(mut self, shutdown: impl Future<Output = ()> + Send) -> WorkerEnded {
         tracing::info!(worker = %self.holder, "worker.started");
         self.monitor.running(true);
+        #[cfg(feature = "metrics")]
+        let _surveyor = self.surveyor();
         self.until(shutdown).await;
         self.hand_over().await;
         self.monitor.running(false);
@@ -90,6 +92,14 @@ impl Shift {
                 }
             }
         }
+    }
+
+    /// Ends when the set is dropped.
+    #[cfg(feature = "metrics")]
+    fn surveyor(&self) -> JoinSet<()> {
+        let mut surveyor = JoinSet::new();
+        surveyor.spawn(crate::metrics::survey(self.rotator.clone()));
+        surveyor
     }
 
     fn room(&self) -> usize {

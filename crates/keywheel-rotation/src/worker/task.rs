@@ -1,9 +1,12 @@
 use chrono::{DateTime, Utc};
-use keywheel_connection::{LeaseChange, Save};
+use keywheel_connection::{Connection, ConnectionId, LeaseChange, Save};
 use keywheel_core::Report;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::{Advance, RotateErrorKind, Rotator, Work};
+use crate::{
+    Advance, RotateError, RotateErrorKind, Rotator, Step, Work, decide, metrics, next_due,
+};
 
 /// How a turn of one connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,16 +32,10 @@ pub(super) async fn drive(
             rotator.release(&mut work).await;
             return Turn::Parked;
         }
-        let advance = match Box::pin(rotator.advance(&mut work)).await {
+        let advance = match measured(&rotator, &mut work).await {
             Ok(advance) => advance,
             Err(error) => {
-                let connection = work.connection().id;
-                if error.kind() == RotateErrorKind::LeaseLost {
-                    tracing::info!(%connection, "worker.lease_lost");
-                    return Turn::LeaseLost;
-                }
-                tracing::warn!(%connection, error = %Report(&error), "worker.step_not_saved");
-                return Turn::StoreFailed;
+                return failed(work.connection().id, &error);
             }
         };
         if !work.is_held() {
@@ -63,8 +60,67 @@ pub(super) async fn drive(
     }
 }
 
+fn failed(connection: ConnectionId, error: &RotateError) -> Turn {
+    match error.kind() {
+        RotateErrorKind::Gone => Turn::Done,
+        RotateErrorKind::LeaseLost => {
+            tracing::info!(%connection, "worker.lease_lost");
+            Turn::LeaseLost
+        }
+        RotateErrorKind::Store => {
+            tracing::warn!(%connection, error = %Report(error), "worker.step_not_saved");
+            Turn::StoreFailed
+        }
+    }
+}
+
+/// Makes the next step, and measures it.
+async fn measured(rotator: &Rotator, work: &mut Work) -> Result<Advance, RotateError> {
+    let now = rotator.now();
+    let step = decide(work.connection(), now, rotator.policy());
+    if let (Step::Mint { .. }, Some(due)) = (&step, begins(work.connection(), now)) {
+        metrics::lag(now - due);
+    }
+    let begun = Instant::now();
+    let advanced = Box::pin(rotator.advance(work)).await;
+    if let Some(step) = name(&step) {
+        let outcome = match &advanced {
+            Ok(_) => "saved",
+            Err(error) if error.kind() == RotateErrorKind::LeaseLost => "lease-lost",
+            Err(_) => "store-failed",
+        };
+        metrics::step(step, outcome, begun.elapsed());
+    }
+    advanced
+}
+
+/// When the rotation that begins now was asked for or due.
+fn begins(connection: &Connection, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let rotation = connection.rotation.as_ref()?;
+    if rotation.run.is_some() {
+        return None;
+    }
+    let due = || Some(next_due(rotation, &connection.secrets()?.current, now)?.0);
+    rotation.request.map(|request| request.at).or_else(due)
+}
+
+fn name(step: &Step) -> Option<&'static str> {
+    Some(match step {
+        Step::Mint { .. } => "mint",
+        Step::Prove => "prove",
+        Step::Publish { .. } => "publish",
+        Step::Deliver { .. } => "deliver",
+        Step::Inspect => "inspect",
+        Step::Retire { .. } => "retire",
+        Step::Delete => "delete",
+        Step::Wait { .. } => return None,
+        _ => "record",
+    })
+}
+
 /// Puts a claimed connection back, to be claimed again at `at`.
 pub(super) async fn put_back(rotator: Rotator, mut work: Work, at: DateTime<Utc>) -> Turn {
+    metrics::put_back();
     let (connection, lease) = (work.connection(), work.lease());
     let save = Save::new(connection, work.version(), &[])
         .wake_at(Some(at))

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
 mod crowd;
+mod delivery;
 mod directory;
 mod fleet;
 mod shaky;
 mod share;
 mod shutdown;
+mod sinks;
 mod trouble;

@@ -48,13 +48,13 @@ impl Due {
     /// Returns the instant.
     #[must_use]
     pub fn at(&self) -> DateTime<Utc> {
-        self.shown.at
+        self.shown.at()
     }
 
     /// Returns what the clock of the plan's zone shows at that instant.
     #[must_use]
     pub fn local(&self) -> NaiveDateTime {
-        self.shown.local
+        self.shown.local()
     }
 
     /// Returns why the rotation is due then.

@@ -68,11 +68,16 @@ impl ScheduleBuilder {
     /// [`Repeated::Reject`] is set and the schedule meets such a time: [`InvalidSchedule::field`] says
     /// which of `interval`, `at`, `zone`, `anchor` it is.
     pub fn build(self) -> Result<Schedule, InvalidSchedule> {
+        let interval_days = interval(self.interval_days)?;
+        let at = time(self.at)?;
+        let zone = zone(self.zone)?;
+        let anchor = anchor(self.anchor)?;
         let schedule = Schedule {
-            interval_days: interval(self.interval_days)?,
-            at: time(self.at)?,
-            zone: zone(self.zone)?,
-            anchor: anchor(self.anchor)?,
+            interval_days,
+            at,
+            zone,
+            anchor,
+            first_day: day_of(anchor) as u32 % interval_days,
             disambiguation: self.disambiguation,
         };
         schedule.refuse_rejected()?;
@@ -169,9 +174,7 @@ impl Schedule {
             Resolution::FirstOfTwo if rules.fold == Repeated::Reject => "happens twice",
             _ => return Ok(()),
         };
-        let date = self
-            .occurrence(day, run)
-            .map_or(self.anchor, |run| run.asked.date());
+        let date = self.occurrence(day, run).asked().date();
         Err(InvalidSchedule::new(
             "at",
             format!(

@@ -111,6 +111,76 @@ fn a_time_that_repeats_runs_the_first_time() {
 }
 
 #[test]
+fn half_an_hour_and_two_hours_repeat_too() {
+    assert_eq!(
+        words(&daily("01:45", "Australia/Lord_Howe"), "2026-04-05"),
+        "Sun 2026-04-05 01:45 +11 = Sat 2026-04-04 14:45 UTC (01:45 happens twice; the first)"
+    );
+    assert_eq!(
+        words(&daily("01:00", "Antarctica/Troll"), "2026-10-25"),
+        "Sun 2026-10-25 01:00 +02 = Sat 2026-10-24 23:00 UTC (01:00 happens twice; the first)"
+    );
+    assert_eq!(
+        words(&daily("03:00", "Antarctica/Troll"), "2026-10-25"),
+        "Sun 2026-10-25 03:00 +00 = 03:00 UTC"
+    );
+}
+
+#[test]
+fn dublin_has_standard_time_in_summer_and_it_makes_no_difference() {
+    let dublin = daily("01:30", "Europe/Dublin");
+
+    for (date, expected) in [
+        ("2026-01-15", "Thu 2026-01-15 01:30 GMT = 01:30 UTC"),
+        (
+            "2026-03-29",
+            "Sun 2026-03-29 02:00 IST = 01:00 UTC (01:30 does not exist on this date)",
+        ),
+        ("2026-07-15", "Wed 2026-07-15 01:30 IST = 00:30 UTC"),
+        (
+            "2026-10-25",
+            "Sun 2026-10-25 01:30 IST = 00:30 UTC (01:30 happens twice; the first)",
+        ),
+    ] {
+        assert_eq!(words(&dublin, date), expected);
+    }
+}
+
+#[test]
+fn casablanca_pauses_its_summer_time_in_ramadan() {
+    let casablanca = daily("02:30", "Africa/Casablanca");
+
+    for (date, expected) in [
+        (
+            "2025-02-23",
+            "Sun 2025-02-23 02:30 +01 = 01:30 UTC (02:30 happens twice; the first)",
+        ),
+        ("2025-03-10", "Mon 2025-03-10 02:30 +00 = 02:30 UTC"),
+        (
+            "2025-04-06",
+            "Sun 2025-04-06 03:00 +01 = 02:00 UTC (02:30 does not exist on this date)",
+        ),
+    ] {
+        assert_eq!(words(&casablanca, date), expected);
+    }
+}
+
+#[test]
+fn a_new_year_begins_26_hours_earlier_in_the_east_than_in_the_west() {
+    let year = |zone| schedule(1, "00:00", zone, "2027-01-01");
+
+    let [east, west] =
+        ["Pacific/Kiritimati", "Etc/GMT+12"].map(|zone| run(&year(zone), "2027-01-01").unwrap());
+
+    assert_eq!(
+        east.to_string(),
+        "Fri 2027-01-01 00:00 +14 = Thu 2026-12-31 10:00 UTC"
+    );
+    assert_eq!(west.to_string(), "Fri 2027-01-01 00:00 -12 = 12:00 UTC");
+    assert_eq!(west.at() - east.at(), TimeDelta::hours(26));
+}
+
+#[test]
 fn the_last_of_two_is_taken_on_request() {
     let rules = Disambiguation {
         fold: Repeated::Last,

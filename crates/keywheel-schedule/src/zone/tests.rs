@@ -88,7 +88,7 @@ fn the_zones_that_chrono_has_wrong_are_exactly_those_that_are_warned_of() {
             .filter(|at| *at >= START_OF_2026 && old.kind_at(*at).offset != new.kind_at(*at).offset)
             .min();
         if let Some(at) = first {
-            let local = at + i64::from(new.kind_at(at).offset);
+            let local = at + new.kind_at(at).offset;
             let date = DateTime::from_timestamp(local, 0).unwrap().date_naive();
             wrong.push((name, date.to_string()));
         }

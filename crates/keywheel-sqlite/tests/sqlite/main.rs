@@ -3,4 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
 mod contract;
+mod disks;
 mod files;
+mod processes;
+mod rows;
+mod storage;

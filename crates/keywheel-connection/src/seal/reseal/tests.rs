@@ -6,7 +6,7 @@ use keywheel_core::{ManualClock, Secret};
 
 use super::*;
 use crate::conformance::sample;
-use crate::{ConnectionStoreExt, Held, KeyRing, MemoryStore, SealContext};
+use crate::{ConnectionStoreExt, Held, HeldCertificate, KeyRing, MemoryStore, SealContext, SignIn};
 
 const FORMER: &str = "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k=";
 const PRESENT: [u8; 32] = [7; 32];
@@ -72,6 +72,32 @@ async fn what_somebody_saved_meanwhile_is_kept() {
     let mut after = store.load(before.id).await.unwrap().unwrap().connection;
     assert_eq!(after.name.as_str(), "renamed");
     assert_opens(&mut after, &KeyRing::new(&PRESENT).unwrap()).await;
+}
+
+#[tokio::test]
+async fn certificates_and_refresh_tokens_are_resealed_for_what_they_are() {
+    let former = KeyRing::from_base64(FORMER).unwrap();
+    let sealed = || Sealed::new("none", Vec::new());
+    let certificate = HeldCertificate::new(sealed(), "AB12", now(), now());
+    let mut sign_in = SignIn::new(sealed(), "ada", Vec::new(), now());
+    sign_in.generation = 4;
+    for credential in [
+        Credential::Certificate(certificate),
+        Credential::AuthorizationCode(sign_in),
+    ] {
+        let store = store();
+        let (mut connection, entries) = sample::rotating(1, "c1");
+        connection.rotation = None;
+        connection.credential = credential;
+        seal_all(&mut connection, &former).await;
+        store.create(&connection, None, &entries).await.unwrap();
+
+        let done = resealer(&store, ring()).pass().await.unwrap();
+
+        assert_eq!(done.values, 1);
+        let mut after = store.load(connection.id).await.unwrap().unwrap().connection;
+        assert_opens(&mut after, &KeyRing::new(&PRESENT).unwrap()).await;
+    }
 }
 
 #[tokio::test]
@@ -156,28 +182,30 @@ async fn stored(store: &MemoryStore, sealer: &KeyRing, n: u64) -> Connection {
         generation: 7,
         ..secrets.current.clone()
     });
-    let before = connection.clone();
-    for (generation, sealed) in sealed_values(&mut connection) {
-        let context = before.seal_context(generation);
-        let secret = Secret::new(secret(generation));
-        *sealed = sealer.seal(&secret, &context).await.unwrap();
-    }
+    seal_all(&mut connection, sealer).await;
     let created = store.create(&connection, Some(now()), &entries).await;
     created.unwrap();
     connection
 }
 
-async fn assert_opens(connection: &mut Connection, sealer: &KeyRing) {
+async fn seal_all(connection: &mut Connection, sealer: &KeyRing) {
     let before = connection.clone();
-    for (generation, sealed) in sealed_values(connection) {
-        let context = before.seal_context(generation);
-        let opened = sealer.open(sealed, &context).await.unwrap();
-        assert_eq!(opened.expose(), secret(generation));
+    for (context, sealed) in sealed_values(connection, &before) {
+        let secret = Secret::new(secret(&context));
+        *sealed = sealer.seal(&secret, &context).await.unwrap();
     }
 }
 
-fn secret(generation: u64) -> String {
-    format!("secret of generation {generation}")
+async fn assert_opens(connection: &mut Connection, sealer: &KeyRing) {
+    let before = connection.clone();
+    for (context, sealed) in sealed_values(connection, &before) {
+        let opened = sealer.open(sealed, &context).await.unwrap();
+        assert_eq!(opened.expose(), secret(&context));
+    }
+}
+
+fn secret(context: &SealContext<'_>) -> String {
+    format!("{} of generation {}", context.field, context.generation)
 }
 
 fn now() -> DateTime<Utc> {

@@ -152,13 +152,13 @@ fn day(of_2026: u32) -> NaiveDate {
     NaiveDate::from_ymd_opt(2026, 1, 1).unwrap() + TimeDelta::days(i64::from(of_2026))
 }
 
-fn cases() -> ProptestConfig {
-    let full = std::env::var_os("KEYWHEEL_TEST_FULL").is_some();
-    ProptestConfig::with_cases(if full { 200_000 } else { 200 })
+fn cases(plain: u32, full: u32) -> ProptestConfig {
+    let is_full = std::env::var_os("KEYWHEEL_TEST_FULL").is_some();
+    ProptestConfig::with_cases(if is_full { full } else { plain })
 }
 
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(cases(200, 200_000))]
 
     #[test]
     fn a_plan_runs_when_the_model_says(numbers in numbers()) {
@@ -224,6 +224,10 @@ proptest! {
             prop_assert!(asked(pair[1]) > asked(pair[0]) || pair[0].why() == Why::Expiry);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(cases(500, 1_000_000))]
 
     #[test]
     fn no_question_panics(

@@ -1,0 +1,74 @@
+//! Claim, work, complete: keywheel's stores beside apalis on the same disk with the same settings.
+//!
+//! `cargo run --release --manifest-path benches/peers/Cargo.toml --bin jobs`. Work is nothing; each job is
+//! durable when it is claimed and when it is completed. The contestants take turns, each at its best batch
+//! size, and the medians of all rounds are compared.
+
+mod apalis_jobs;
+mod keywheel_jobs;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keywheel_testkit::{PostgresOptions, TestDatabase};
+
+const ROUNDS: usize = 5;
+const BATCHES: [u32; 3] = [64, 256, 1_024];
+
+#[tokio::main]
+async fn main() {
+    let jobs = std::env::var("KEYWHEEL_BENCH_JOBS").map_or(10_000, |jobs| jobs.parse().unwrap());
+    let server = Arc::new(PostgresOptions::default().durable().start());
+    let (mut ours, mut theirs) = (Speeds::default(), Speeds::default());
+    for _ in 0..ROUNDS {
+        for batch in BATCHES {
+            let database = TestDatabase::on(&server);
+            ours.add(batch, jobs, keywheel_jobs::postgres(&database, jobs, batch).await);
+            let database = TestDatabase::on(&server);
+            theirs.add(batch, jobs, apalis_jobs::postgres(&database, jobs, batch).await);
+        }
+    }
+    report("PostgreSQL", &ours, &theirs, 2.0);
+    drop(server);
+    let jobs = jobs / 5;
+    let (mut ours, mut theirs) = (Speeds::default(), Speeds::default());
+    for _ in 0..ROUNDS {
+        for batch in BATCHES {
+            ours.add(batch, jobs, keywheel_jobs::sqlite(jobs, batch).await);
+            theirs.add(batch, jobs, apalis_jobs::sqlite(jobs, batch).await);
+        }
+    }
+    report("SQLite, WAL and FULL", &ours, &theirs, 10.0);
+}
+
+/// Jobs a second, for each batch size.
+#[derive(Debug, Default)]
+struct Speeds(BTreeMap<u32, Vec<f64>>);
+
+impl Speeds {
+    fn add(&mut self, batch: u32, jobs: usize, took: Duration) {
+        let speed = jobs as f64 / took.as_secs_f64();
+        eprintln!("{batch}: {speed:.0}");
+        self.0.entry(batch).or_default().push(speed);
+    }
+
+    /// Returns the best batch size and its median.
+    fn best(&self) -> (u32, f64) {
+        let median = |(batch, speeds): (&u32, &Vec<f64>)| {
+            let mut speeds = speeds.clone();
+            speeds.sort_by(f64::total_cmp);
+            (*batch, speeds[speeds.len() / 2])
+        };
+        self.0.iter().map(median).max_by(|a, b| a.1.total_cmp(&b.1)).unwrap()
+    }
+}
+
+fn report(name: &str, ours: &Speeds, theirs: &Speeds, wanted: f64) {
+    let ((batch, ours), (their_batch, theirs)) = (ours.best(), theirs.best());
+    println!(
+        "{name}: keywheel {ours:.0} jobs/s (batches of {batch}), apalis {theirs:.0} (batches of {their_batch}): \
+         {:.1} times, wanted {wanted:.0}",
+        ours / theirs
+    );
+}

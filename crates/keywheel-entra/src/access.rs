@@ -1,0 +1,136 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use http::header::DATE;
+use http::{Request, Response};
+use keywheel_core::{
+    AccessToken, ClientId, Clock, Cloud, CredentialError, Entropy, HttpSend, RetryPolicy,
+    SystemClock, SystemEntropy, TenantId, TokenCredential, TokenRequest, TransportError,
+};
+use keywheel_graph::{GraphClient, Traffic};
+
+/// A way into one tenant that is to be looked at: an application and any credential that gets tokens for
+/// it, of its own or of a user who signed in.
+///
+/// [`preflight`](Self::preflight) says what it may do, [`validate`](Self::validate) whether it works, and
+/// [`expiries`](Self::expiries) which credentials end when. Nothing here changes anything.
+#[derive(Clone, Debug)]
+pub struct TenantAccess {
+    pub(crate) cloud: Cloud,
+    pub(crate) tenant: TenantId,
+    pub(crate) client: ClientId,
+    credential: Arc<dyn TokenCredential>,
+    http: Watched,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    retry: RetryPolicy,
+    traffic: Traffic,
+}
+
+impl TenantAccess {
+    /// Returns the access of `client` to `tenant` by `credential`.
+    #[must_use]
+    pub fn new(
+        http: impl HttpSend + 'static,
+        credential: impl TokenCredential + 'static,
+        cloud: &Cloud,
+        tenant: &TenantId,
+        client: ClientId,
+    ) -> Self {
+        Self {
+            cloud: cloud.clone(),
+            tenant: tenant.clone(),
+            client,
+            credential: Arc::new(credential),
+            http: Watched {
+                inner: Arc::new(http),
+                date: Arc::default(),
+            },
+            clock: Arc::new(SystemClock::new()),
+            entropy: Arc::new(SystemEntropy::new()),
+            retry: RetryPolicy::default(),
+            traffic: Traffic::default(),
+        }
+    }
+
+    /// Sets the clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Sets where request ids and jitter come from.
+    #[must_use]
+    pub fn with_entropy(mut self, entropy: impl Entropy + 'static) -> Self {
+        self.entropy = Arc::new(entropy);
+        self
+    }
+
+    /// Sets how often a request is sent.
+    #[must_use]
+    pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Sets the account that requests are counted in.
+    #[must_use]
+    pub fn with_traffic(mut self, traffic: Traffic) -> Self {
+        self.traffic = traffic;
+        self
+    }
+
+    pub(crate) fn graph(&self) -> GraphClient {
+        GraphClient::new(self.http.clone(), Arc::clone(&self.credential), &self.cloud)
+            .with_clock(Arc::clone(&self.clock))
+            .with_entropy(Arc::clone(&self.entropy))
+            .with_retry(self.retry)
+            .with_traffic(self.traffic.clone())
+    }
+
+    pub(crate) async fn token(&self) -> Result<AccessToken, CredentialError> {
+        let request = TokenRequest::new(self.cloud.graph_scope());
+        self.credential.get_token(&request).await
+    }
+
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    /// Returns how far our clock is ahead of Graph's, to the second, by its last answer.
+    pub(crate) fn skew(&self) -> Option<TimeDelta> {
+        let date = *self
+            .http
+            .date
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        date.map(|date| self.now() - date)
+    }
+}
+
+/// Keeps the date of the last answer.
+#[derive(Clone, Debug)]
+struct Watched {
+    inner: Arc<dyn HttpSend>,
+    date: Arc<Mutex<Option<DateTime<Utc>>>>,
+}
+
+#[async_trait]
+impl HttpSend for Watched {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
+        let response = self.inner.send(request).await?;
+        let text = response
+            .headers()
+            .get(DATE)
+            .and_then(|date| date.to_str().ok());
+        let date = text.and_then(|text| DateTime::parse_from_rfc2822(text).ok());
+        if let Some(date) = date {
+            let mut kept = self.date.lock().unwrap_or_else(PoisonError::into_inner);
+            *kept = Some(date.to_utc());
+        }
+        Ok(response)
+    }
+}

@@ -1,0 +1,7 @@
+//! The whole contract once more, behind a PgBouncer that pools transactions.
+
+use keywheel_connection::store_conformance;
+
+use crate::contract::OnServer;
+
+store_conformance!(OnServer::behind_a_pooler());

@@ -1,0 +1,306 @@
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use keywheel_connection::{
+    ConnectionId, ConnectionStore, Consumer, Cursor, Entry, EventSink, StoreError,
+};
+use keywheel_core::{Clock, Report};
+use keywheel_schedule::RetryDelay;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::window::Window;
+use super::{DeadLetter, EventHandler};
+
+/// Takes events from the outbox to an [`EventHandler`]: at least once, and of each connection in order.
+///
+/// What has arrived is acknowledged under the name of a [`Consumer`], each of which has a place of its own
+/// in the outbox; a new one starts at its beginning. What fails is tried again, ever more rarely. An event
+/// that its receiver refuses is given up after [`attempts`](DeliveryOptions::attempts); one that does not
+/// get through only when others did meanwhile, or when it is older than
+/// [`patience`](DeliveryOptions::patience). Given up means logged as `event.given_up` and told to
+/// [`EventHandler::given_up`]; the journal keeps it, and [`redeliver`](Self::redeliver) sends it again.
+///
+/// No rotation waits for any of this.
+pub struct EventDelivery {
+    store: Arc<dyn ConnectionStore>,
+    clock: Arc<dyn Clock>,
+    consumer: Consumer,
+    handler: Arc<dyn EventHandler>,
+    options: DeliveryOptions,
+    waker: DeliveryWaker,
+}
+
+/// How an [`EventDelivery`] works.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct DeliveryOptions {
+    /// How often the outbox is looked at when nobody wakes us. Default: one second.
+    pub poll: Duration,
+    /// How many events are on their way at once. Default: 16.
+    pub at_once: usize,
+    /// How many events are read ahead. Default: 1,000, about a megabyte.
+    pub ahead: usize,
+    /// How long to wait after a failure. Default: one second, doubling up to five minutes.
+    pub retry: RetryDelay,
+    /// How many times an event is tried that its receiver refuses, or that fails while others arrive.
+    /// Default: 8, which takes some four minutes.
+    pub attempts: u32,
+    /// How old an event may become. Default: 3 days, a long weekend.
+    pub patience: TimeDelta,
+}
+
+impl Default for DeliveryOptions {
+    fn default() -> Self {
+        let mut retry = RetryDelay::default();
+        retry.base = Duration::from_secs(1);
+        retry.cap = Duration::from_mins(5);
+        Self {
+            poll: Duration::from_secs(1),
+            at_once: 16,
+            ahead: 1000,
+            retry,
+            attempts: 8,
+            patience: TimeDelta::days(3),
+        }
+    }
+}
+
+/// Wakes an [`EventDelivery`] of the same process as soon as something is committed: an
+/// [`EventSink`] for the engine.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryWaker(Arc<Notify>);
+
+impl EventSink for DeliveryWaker {
+    fn committed(&self, _: &[Entry]) {
+        self.0.notify_one();
+    }
+}
+
+impl EventDelivery {
+    /// Returns a delivery of everything in `store` that `consumer` has not had.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn ConnectionStore>,
+        clock: Arc<dyn Clock>,
+        consumer: Consumer,
+        handler: impl EventHandler + 'static,
+    ) -> Self {
+        Self {
+            store,
+            clock,
+            consumer,
+            handler: Arc::new(handler),
+            options: DeliveryOptions::default(),
+            waker: DeliveryWaker::default(),
+        }
+    }
+
+    /// Sets how it works.
+    #[must_use]
+    pub fn options(mut self, options: DeliveryOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Returns what wakes it, so that events of this process need not wait for the next poll.
+    #[must_use]
+    pub fn waker(&self) -> DeliveryWaker {
+        self.waker.clone()
+    }
+
+    /// Delivers until `shutdown` is done. What is on its way then comes again.
+    pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) {
+        let mut shutdown = pin!(shutdown);
+        let mut failures = 0;
+        loop {
+            let failed = tokio::select! {
+                biased;
+                () = &mut shutdown => return,
+                failed = Box::pin(self.deliver(&mut failures)) => failed,
+            };
+            failures += 1;
+            tracing::warn!(
+                consumer = %self.consumer,
+                error = %Report(&failed),
+                "event.outbox_away"
+            );
+            let wait = self.wait(failures, self.consumer.as_str());
+            tokio::select! {
+                biased;
+                () = &mut shutdown => return,
+                () = sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Sends a connection's events from number `after` again, whether they had arrived or not, until one
+    /// fails. Returns the number of the last that arrived.
+    ///
+    /// # Errors
+    ///
+    /// Returns the store's error when the journal can't be read.
+    pub async fn redeliver(&self, id: ConnectionId, after: u64) -> Result<u64, StoreError> {
+        let mut last = after;
+        loop {
+            let page = self.store.journal(id, last, 100).await?;
+            if page.is_empty() {
+                return Ok(last);
+            }
+            for entry in page {
+                if self.handler.handle(&entry).await.is_err() {
+                    return Ok(last);
+                }
+                last = entry.seq;
+            }
+        }
+    }
+
+    /// Delivers until the store fails.
+    async fn deliver(&self, failures: &mut u32) -> StoreError {
+        let mut start = match self.store.acknowledged(&self.consumer).await {
+            Ok(cursor) => cursor,
+            Err(error) => return error,
+        };
+        let mut window = Window::default();
+        let run = Run::new(self);
+        let mut out = FuturesUnordered::new();
+        let mut read_at = Instant::now();
+        loop {
+            let room = window.len() < self.options.ahead;
+            tokio::select! {
+                biased;
+                Some((connection, cursor)) = out.next() => {
+                    out.extend(window.done(connection, cursor).map(|next| run.send(next)));
+                    if let Some(settled) = window.settled() {
+                        start = settled;
+                        if let Err(error) = self.store.acknowledge(&self.consumer, settled).await {
+                            return error;
+                        }
+                    }
+                }
+                () = self.due(read_at), if room => {
+                    let from = window.end().unwrap_or(start);
+                    let page = match self.store.entries(from, PAGE).await {
+                        Ok(page) => page,
+                        Err(error) => return error,
+                    };
+                    *failures = 0;
+                    // A full page says that there is more.
+                    let more = page.len() >= PAGE as usize;
+                    read_at = Instant::now() + if more { Duration::ZERO } else { self.options.poll };
+                    for (cursor, entry) in page {
+                        out.extend(window.read(cursor, entry).map(|entry| run.send(entry)));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn due(&self, at: Instant) {
+        tokio::select! {
+            () = sleep_until(at) => {}
+            () = self.waker.0.notified() => {}
+        }
+    }
+
+    fn wait(&self, failures: u32, id: &str) -> Duration {
+        let (retry, now) = (&self.options.retry, self.clock.now());
+        retry.wait(failures, id, now, None)
+    }
+}
+
+impl fmt::Debug for EventDelivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventDelivery")
+            .field("consumer", &self.consumer)
+            .field("handler", &self.handler)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How many entries are read at a time: some 50 kB.
+const PAGE: u32 = 100;
+
+/// What the events that are on their way share.
+struct Run<'a> {
+    delivery: &'a EventDelivery,
+    permits: Semaphore,
+    /// How many arrived, so that one that does not can tell whether it is the only one.
+    arrived: AtomicU64,
+}
+
+impl<'a> Run<'a> {
+    fn new(delivery: &'a EventDelivery) -> Self {
+        Self {
+            delivery,
+            permits: Semaphore::new(delivery.options.at_once.max(1)),
+            arrived: AtomicU64::new(0),
+        }
+    }
+
+    /// Delivers one event or gives it up.
+    fn send(&self, (cursor, entry): (Cursor, Entry)) -> BoxFuture<'_, (ConnectionId, Cursor)> {
+        Box::pin(async move {
+            let mut attempts = 0;
+            let arrived = self.arrived.load(Ordering::Relaxed);
+            loop {
+                let handled = {
+                    let _permit = self.permits.acquire().await;
+                    self.delivery.handler.handle(&entry).await
+                };
+                let Err(error) = handled else {
+                    self.arrived.fetch_add(1, Ordering::Relaxed);
+                    crate::metrics::delivered(&self.delivery.consumer);
+                    return (entry.connection, cursor);
+                };
+                attempts += 1;
+                let alone = self.arrived.load(Ordering::Relaxed) == arrived;
+                if self.is_hopeless(&entry, attempts, error.is_refused() || !alone) {
+                    let said = Report(&error).to_string();
+                    self.give_up(&entry, attempts, said).await;
+                    return (entry.connection, cursor);
+                }
+                let wait = self
+                    .delivery
+                    .wait(attempts, &format!("{}.{}", entry.connection, entry.seq));
+                sleep(wait.max(error.retry_after.unwrap_or_default())).await;
+            }
+        })
+    }
+
+    fn is_hopeless(&self, entry: &Entry, attempts: u32, its_own: bool) -> bool {
+        if its_own && attempts >= self.delivery.options.attempts {
+            return true;
+        }
+        let now = self.delivery.clock.now();
+        let at = entry.event().map_or(now, |event| event.at);
+        attempts >= self.delivery.options.attempts && now - at > self.delivery.options.patience
+    }
+
+    async fn give_up(&self, entry: &Entry, attempts: u32, error: String) {
+        let dead = DeadLetter {
+            connection: entry.connection,
+            seq: entry.seq,
+            attempts,
+            error,
+        };
+        crate::metrics::given_up(&self.delivery.consumer);
+        tracing::error!(
+            consumer = %self.delivery.consumer,
+            connection = %dead.connection,
+            seq = dead.seq,
+            attempts,
+            error = %dead.error,
+            "event.given_up"
+        );
+        self.delivery.handler.given_up(&dead).await;
+    }
+}

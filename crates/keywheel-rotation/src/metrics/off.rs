@@ -1,0 +1,18 @@
+//! Nothing.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use keywheel_connection::{Connection, Consumer, Entry};
+
+pub(crate) fn committed(_: &Connection, _: &[Entry]) {}
+pub(crate) fn step(_: &'static str, _: &'static str, _: Duration) {}
+pub(crate) fn lag(_: TimeDelta) {}
+pub(crate) fn in_flight(_: usize) {}
+pub(crate) fn put_back() {}
+pub(crate) fn lease_lost() {}
+pub(crate) fn panicked() {}
+pub(crate) fn store_answered(_: DateTime<Utc>) {}
+pub(crate) fn store_failed() {}
+pub(crate) fn delivered(_: &Consumer) {}
+pub(crate) fn given_up(_: &Consumer) {}

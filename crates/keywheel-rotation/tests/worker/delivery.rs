@@ -1,0 +1,414 @@
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::TimeDelta;
+use http::{Request, Response};
+use keywheel_connection::{
+    Actor, ConnectionId, ConnectionStore, Consumer, Entry, EventKind, EventSink, Save, Versioned,
+};
+use keywheel_core::{Clock, MockHttpSend, Secret, TransportError, TransportErrorKind};
+use keywheel_rotation::{
+    DeadLetter, DeliveryOptions, EventChannel, EventDelivery, EventHandler, HandleError,
+    TracingEvents, Webhook, WebhookKey,
+};
+use keywheel_testkit::CapturedLogs;
+use tokio::time::sleep;
+
+use crate::fleet::{Fleet, Member, tenant};
+
+/// Keeps what arrives, and fails as it is told.
+#[derive(Clone, Debug, Default)]
+struct Receiver(Arc<Mutex<Received>>);
+
+#[derive(Debug, Default)]
+struct Received {
+    arrived: Vec<(ConnectionId, u64)>,
+    tries: u32,
+    away: bool,
+    refused: Option<(ConnectionId, u64)>,
+    dead: Vec<DeadLetter>,
+}
+
+impl Receiver {
+    fn get(&self) -> MutexGuard<'_, Received> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of(&self, id: ConnectionId) -> Vec<u64> {
+        let received = self.get();
+        let of = received.arrived.iter().filter(|(of, _)| *of == id);
+        of.map(|(_, seq)| *seq).collect()
+    }
+}
+
+#[async_trait]
+impl EventHandler for Receiver {
+    async fn handle(&self, entry: &Entry) -> Result<(), HandleError> {
+        // The more the number, the sooner it arrives: order is kept by the delivery or not at all.
+        sleep(Duration::from_millis(50 / entry.seq)).await;
+        let mut received = self.get();
+        received.tries += 1;
+        if received.away {
+            return Err(HandleError::unavailable("nobody is there"));
+        }
+        if received.refused == Some((entry.connection, entry.seq)) {
+            return Err(HandleError::refused("not that one"));
+        }
+        received.arrived.push((entry.connection, entry.seq));
+        Ok(())
+    }
+
+    async fn given_up(&self, dead: &DeadLetter) {
+        self.get().dead.push(dead.clone());
+    }
+}
+
+struct Stage {
+    fleet: Fleet,
+    members: Vec<Member>,
+    receiver: Receiver,
+}
+
+/// Five connections, each with the two events of its creation and nine more.
+async fn stage() -> Stage {
+    let mut fleet = Fleet::new();
+    let members = fleet.add(&tenant("some.example"), 5).await;
+    for n in 0..9 {
+        for member in &members {
+            happen(&fleet, *member, n).await;
+        }
+    }
+    Stage {
+        fleet,
+        members,
+        receiver: Receiver::default(),
+    }
+}
+
+/// Something happens to a connection.
+async fn happen(fleet: &Fleet, member: Member, n: u64) -> Vec<Entry> {
+    let Versioned {
+        mut connection,
+        version,
+    } = fleet.memory.load(member.id).await.unwrap().unwrap();
+    let kind = EventKind::Changed {
+        what: format!("thing {n}"),
+    };
+    let entries = vec![connection.record(&Actor::named("test"), fleet.clock.now(), kind)];
+    let save = Save::new(&connection, version, &entries);
+    fleet.memory.save(save).await.unwrap();
+    entries
+}
+
+impl Stage {
+    fn delivery(&self) -> Arc<EventDelivery> {
+        self.delivery_to(self.receiver.clone())
+    }
+
+    fn delivery_to(&self, handler: impl EventHandler + 'static) -> Arc<EventDelivery> {
+        Arc::new(EventDelivery::new(
+            Arc::new(self.fleet.store.clone()),
+            Arc::new(self.fleet.clock.clone()),
+            consumer(),
+            handler,
+        ))
+    }
+
+    /// Each event of each connection arrived, in order.
+    fn assert_all(&self, times: usize) {
+        for member in &self.members {
+            let seqs = self.receiver.of(member.id);
+            let mut first = Vec::new();
+            for seq in &seqs {
+                if !first.contains(seq) {
+                    first.push(*seq);
+                }
+            }
+            assert_eq!(first, (1..=11).collect::<Vec<_>>(), "{seqs:?}");
+            assert!(seqs.len() <= 11 * times, "{seqs:?}");
+        }
+    }
+}
+
+fn consumer() -> Consumer {
+    "test".parse().unwrap()
+}
+
+async fn run_for(delivery: &EventDelivery, span: Duration) {
+    delivery.run(sleep(span)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_arrive_in_the_order_of_each_connection_and_once_when_nothing_fails() {
+    let stage = stage().await;
+
+    run_for(&stage.delivery(), Duration::from_secs(5)).await;
+    run_for(&stage.delivery(), Duration::from_secs(5)).await;
+
+    stage.assert_all(1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_on_its_way_when_the_process_ended_arrives_again() {
+    let stage = stage().await;
+
+    for millis in [10, 25, 40, 60, 75, 110, 130, 150] {
+        run_for(&stage.delivery(), Duration::from_millis(millis)).await;
+    }
+    run_for(&stage.delivery(), Duration::from_secs(5)).await;
+
+    stage.assert_all(9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_is_away_for_two_days_misses_nothing() {
+    let stage = stage().await;
+    stage.receiver.get().away = true;
+    let delivery = stage.delivery();
+    let running = tokio::spawn(async move { run_for(&delivery, Duration::from_hours(60)).await });
+
+    sleep(Duration::from_hours(48)).await;
+    let tries = stage.receiver.get().tries;
+    stage.receiver.get().away = false;
+    running.await.unwrap();
+
+    assert!((1000..6000).contains(&tries), "{tries} tries in two days");
+    assert_eq!(stage.receiver.get().dead, []);
+    stage.assert_all(1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_is_refused_is_given_up_and_holds_nobody_else_up() {
+    let stage = stage().await;
+    let stubborn = stage.members[2].id;
+    stage.receiver.get().refused = Some((stubborn, 4));
+    let delivery = stage.delivery();
+
+    run_for(&delivery, Duration::from_secs(3)).await;
+    assert_eq!(stage.receiver.of(stage.members[4].id).len(), 11);
+    assert_eq!(stage.receiver.of(stubborn), [1, 2, 3]);
+    run_for(&delivery, Duration::from_mins(30)).await;
+
+    let dead = stage.receiver.get().dead.clone();
+    assert_eq!(dead.len(), 1, "{dead:?}");
+    assert_eq!((dead[0].connection, dead[0].seq), (stubborn, 4));
+    assert_eq!(dead[0].attempts, 8);
+    assert_eq!(dead[0].error, "not that one");
+    let mut arrived = stage.receiver.of(stubborn);
+    arrived.sort_unstable();
+    arrived.dedup();
+    assert_eq!(arrived, [1, 2, 3, 5, 6, 7, 8, 9, 10, 11]);
+    // The journal keeps it.
+    stage.receiver.get().refused = None;
+    assert_eq!(delivery.redeliver(stubborn, 3).await.unwrap(), 11);
+    assert!(stage.receiver.of(stubborn).contains(&4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_only_gets_older_is_given_up_after_three_days() {
+    let stage = stage().await;
+    stage.receiver.get().away = true;
+    let mut options = DeliveryOptions::default();
+    options.patience = TimeDelta::hours(1);
+    let delivery = EventDelivery::new(
+        Arc::new(stage.fleet.store.clone()),
+        Arc::new(stage.fleet.clock.clone()),
+        consumer(),
+        stage.receiver.clone(),
+    )
+    .options(options);
+
+    run_for(&delivery, Duration::from_hours(5)).await;
+
+    assert_eq!(stage.receiver.get().dead.len(), 55);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_the_store_is_waited_out_and_a_waker_is_heard() {
+    let stage = stage().await;
+    stage.fleet.store.set_away(true);
+    let delivery = stage.delivery();
+    let waker = delivery.waker();
+    let running = tokio::spawn(async move { run_for(&delivery, Duration::from_hours(1)).await });
+    sleep(Duration::from_mins(20)).await;
+    stage.fleet.store.set_away(false);
+    sleep(Duration::from_mins(6)).await;
+    stage.assert_all(1);
+
+    let polled = stage.receiver.get().tries;
+    let entries = happen(&stage.fleet, stage.members[0], 10).await;
+    waker.committed(&entries);
+    sleep(Duration::from_millis(20)).await;
+
+    assert_eq!(stage.receiver.get().tries, polled + 1);
+    running.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_waits_while_it_is_full() {
+    let stage = stage().await;
+    let (channel, mut receiver) = EventChannel::new(3);
+    let delivery = stage.delivery_to(channel);
+    let running = tokio::spawn(async move { run_for(&delivery, Duration::from_secs(60)).await });
+
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(receiver.len(), 3);
+    let mut of: HashMap<_, u64> = HashMap::new();
+    for _ in 0..55 {
+        let event = receiver.recv().await.unwrap();
+        let seq = of.entry(event.connection).or_default();
+        *seq += 1;
+        assert_eq!(event.seq, *seq);
+    }
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn each_event_is_logged_once() {
+    let (logs, _guard) = CapturedLogs::capture();
+    let mut fleet = Fleet::new();
+    let members = fleet.add(&tenant("some.example"), 1).await;
+    let entry = &fleet.memory.journal(members[0].id, 0, 1).await.unwrap()[0];
+
+    TracingEvents::new().handle(entry).await.unwrap();
+
+    let text = logs.text();
+    assert!(text.contains("keywheel::event"), "{text}");
+    assert!(text.contains("connection.created"), "{text}");
+}
+
+const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const NEXT_KEY: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5";
+
+fn key(text: &str) -> WebhookKey {
+    WebhookKey::parse(&Secret::new(text)).unwrap()
+}
+
+fn webhook(fleet: &Fleet, http: MockHttpSend) -> Webhook {
+    let url = "https://hooks.example/path?token=abc".parse().unwrap();
+    Webhook::new(http, fleet.clock.clone(), url, key(KEY)).unwrap()
+}
+
+fn answering(status: u16, header: Option<(&'static str, &'static str)>) -> MockHttpSend {
+    let mut http = MockHttpSend::new();
+    http.expect_send().returning(move |_| {
+        let mut answer = Response::builder().status(status);
+        if let Some((name, value)) = header {
+            answer = answer.header(name, value);
+        }
+        Ok(answer.body(Bytes::new()).unwrap())
+    });
+    http
+}
+
+#[tokio::test]
+async fn a_webhook_is_signed_so_that_a_receiver_can_check_it() {
+    let mut fleet = Fleet::new();
+    let members = fleet.add(&tenant("some.example"), 1).await;
+    let entry = &fleet.memory.journal(members[0].id, 0, 1).await.unwrap()[0];
+    let seen: Arc<Mutex<Option<Request<Bytes>>>> = Arc::default();
+    let mut http = MockHttpSend::new();
+    let keep = seen.clone();
+    http.expect_send().returning(move |request| {
+        *keep.lock().unwrap() = Some(request);
+        Ok(Response::new(Bytes::new()))
+    });
+
+    let webhook = webhook(&fleet, http).also_signed_with(key(NEXT_KEY));
+    webhook.handle(entry).await.unwrap();
+
+    let request = seen.lock().unwrap().take().unwrap();
+    let headers: BTreeMap<_, _> = request
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+        .collect();
+    let signed = (
+        headers["webhook-id"],
+        headers["webhook-timestamp"],
+        headers["webhook-signature"],
+    );
+    assert_eq!(signed.0, format!("{}.1", members[0].id));
+    assert_eq!(request.body(), entry.body.as_bytes());
+    for text in [KEY, NEXT_KEY] {
+        let genuine = key(text).verify(
+            signed,
+            request.body(),
+            fleet.clock.now(),
+            Duration::from_mins(5),
+        );
+        assert!(genuine);
+    }
+    // The query of a URL may be a token.
+    assert!(!format!("{webhook:?}").contains("abc"), "{webhook:?}");
+}
+
+#[tokio::test]
+async fn a_webhook_tells_a_refusal_from_what_passes() {
+    let mut fleet = Fleet::new();
+    let members = fleet.add(&tenant("some.example"), 1).await;
+    let entry = &fleet.memory.journal(members[0].id, 0, 1).await.unwrap()[0];
+    for (status, refused) in [
+        (302, true),
+        (400, true),
+        (401, true),
+        (404, true),
+        (410, true),
+        (408, false),
+        (425, false),
+        (429, false),
+        (500, false),
+        (503, false),
+    ] {
+        let webhook = webhook(&fleet, answering(status, None));
+        let error = webhook.handle(entry).await.unwrap_err();
+        assert_eq!(error.is_refused(), refused, "{status}: {error}");
+        assert!(error.to_string().contains(&status.to_string()), "{error}");
+    }
+    let mut http = MockHttpSend::new();
+    http.expect_send()
+        .returning(|_| Err(TransportError::new(TransportErrorKind::Timeout)));
+    let error = webhook(&fleet, http).handle(entry).await.unwrap_err();
+    assert!(!error.is_refused(), "{error}");
+}
+
+#[tokio::test]
+async fn a_webhook_goes_over_https_only() {
+    let fleet = Fleet::new();
+    for (url, fine) in [
+        ("https://hooks.example/", true),
+        ("http://localhost:8080/", true),
+        ("http://127.0.0.1/", true),
+        ("http://[::1]/", true),
+        ("http://hooks.example/", false),
+        ("ftp://localhost/", false),
+        ("https://user:word@hooks.example/", false),
+        ("http://127.0.0.1.example/", false),
+    ] {
+        let url = url.parse().unwrap();
+        let made = Webhook::new(MockHttpSend::new(), fleet.clock.clone(), url, key(KEY));
+        assert_eq!(made.is_ok(), fine, "{made:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_asks_for_time_gets_it() {
+    let stage = stage().await;
+    let http = answering(503, Some(("retry-after", "120")));
+    let tries: Arc<Mutex<u32>> = Arc::default();
+    let (count, inner) = (tries.clone(), Arc::new(http));
+    let mut http = MockHttpSend::new();
+    http.expect_send().returning(move |request| {
+        *count.lock().unwrap() += 1;
+        futures_util::FutureExt::now_or_never(keywheel_core::HttpSend::send(&inner, request))
+            .unwrap()
+    });
+
+    let delivery = stage.delivery_to(webhook(&stage.fleet, http));
+    run_for(&delivery, Duration::from_secs(119)).await;
+
+    assert_eq!(*tries.lock().unwrap(), 5, "one for each connection");
+}

@@ -1,0 +1,266 @@
+//! What is in the file, and what becomes of it.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use keywheel_connection::conformance::sample;
+use keywheel_connection::{
+    BrokenJournal, ConnectionStore, ConnectionStoreExt, Namespace, Page, Save, StoreErrorKind,
+};
+use keywheel_core::{Clock, SystemClock};
+use keywheel_sqlite::SqliteStore;
+use keywheel_testkit::{Secrets, cases, fixture};
+
+use crate::rows;
+
+/// Neither the database and its log nor a backup.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_file_shows_a_secret() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(&directory.path().join("keywheel.db")).await);
+    let secrets = Secrets::put_into(store.clone()).await;
+    store
+        .back_up(directory.path().join("backup.db"))
+        .await
+        .unwrap();
+
+    let searched = secrets.assert_absent_below(directory.path());
+
+    println!("{searched} bytes searched");
+    assert!(searched > 200_000, "{searched}");
+    store.close().await;
+    secrets.assert_absent_below(directory.path());
+}
+
+/// The copy is whole and stands for itself, while others write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_is_the_store_of_one_moment() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, copy) = (
+        directory.path().join("keywheel.db"),
+        directory.path().join("copy.db"),
+    );
+    let store = open(&path).await;
+    let acks = keywheel_testkit::Acks::default();
+    let report = {
+        let acks = acks.clone();
+        move |ack| acks.add(ack)
+    };
+    let load = tokio::spawn(keywheel_testkit::load(Arc::new(store.clone()), report));
+    while acks.writes() < 100 {
+        tokio::task::yield_now().await;
+    }
+    let before = acks.writes();
+
+    store.back_up(&copy).await.unwrap();
+
+    load.abort();
+    assert!(before >= 100);
+    rows::assert_no_halves(&copy);
+    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&copy).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+    let restored = open(&copy).await;
+    for stored in restored.list(Page::of_all(1_000)).await.unwrap() {
+        restored.verify(stored.connection.id).await.unwrap();
+    }
+    let error = store.back_up(&copy).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::NotOurs, "{error}");
+}
+
+/// However many open it at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_file_is_migrated_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keywheel.db");
+
+    let opened = (0..12).map(|_| tokio::spawn(SqliteStore::builder(&path).open()));
+    let opened = futures_util::future::join_all(opened).await;
+
+    for (n, store) in (0..).zip(opened) {
+        let (connection, entries) = sample::connection(n, &format!("c{n}"));
+        let store = store.unwrap().unwrap();
+        store.create(&connection, None, &entries).await.unwrap();
+    }
+}
+
+/// Read, written and claimed as one of today.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_every_earlier_version_is_brought_up_to_date() {
+    for (version, file) in [(1, include_bytes!("fixtures/v1.sqlite"))] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keywheel.db");
+        fs::write(&path, file).unwrap();
+        let found: i32 = rows::open(&path)
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(found, version);
+
+        let store = open(&path).await;
+
+        fixture::check(&store).await;
+    }
+}
+
+/// Writes the fixture of this version, when a new one begins: run it alone, and commit the file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "writes a fixture"]
+async fn writes_the_fixture() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keywheel.db");
+    let store = open(&path).await;
+    fixture::fill(&store).await;
+    store.close().await;
+    let fixtures = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/sqlite/fixtures/v1.sqlite"
+    );
+    fs::copy(path, fixtures).unwrap();
+}
+
+/// It is passed over, not in the way, and named where it alone is asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_cant_be_read_spoils_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keywheel.db");
+    let store = open(&path).await;
+    let now = SystemClock::new().now();
+    for n in 1..=5 {
+        let (connection, entries) = sample::connection(n, &format!("c{n}"));
+        store
+            .create(&connection, Some(now), &entries)
+            .await
+            .unwrap();
+    }
+    let damage = "UPDATE connection SET record = '{\"format\":1,' WHERE name IN ('c1', 'c2', 'c4')";
+    rows::open(&path).execute_batch(damage).unwrap();
+
+    let first = store.list(Page::of_all(2)).await.unwrap();
+    let names: Vec<_> = first
+        .iter()
+        .map(|stored| stored.connection.name.as_str())
+        .collect();
+    assert_eq!(names, ["c3"]);
+    let rest = store
+        .list(Page::of_all(2).after(&first[0].connection))
+        .await
+        .unwrap();
+    assert_eq!(rest.len(), 1);
+    let due = store
+        .claim_due(sample::holder(1), 10, Duration::from_secs(60))
+        .await
+        .unwrap();
+    assert_eq!(due.len(), 2);
+    let (damaged, _) = sample::connection(1, "c1");
+    let alone = [
+        store.load(damaged.id).await.unwrap_err(),
+        store
+            .find(&Namespace::default(), &damaged.name)
+            .await
+            .unwrap_err(),
+    ];
+    for error in alone {
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+        assert!(
+            error.to_string().contains(&damaged.id.to_string()),
+            "{error}"
+        );
+    }
+}
+
+/// Whatever was done to it behind our back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_that_was_meddled_with_does_not_verify() {
+    for (meddling, at) in fixture::MEDDLING {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keywheel.db");
+        let store = open(&path).await;
+        let id = fixture::with_journal(&store).await;
+        assert_eq!(store.verify(id).await.unwrap().seq, 6);
+
+        rows::open(&path).execute_batch(meddling).unwrap();
+
+        let error = store.verify(id).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{meddling}");
+        let broken = error.source().unwrap().downcast_ref::<BrokenJournal>();
+        assert_eq!(broken.unwrap().seq(), at, "{meddling}");
+    }
+}
+
+/// One indexed read that writes nothing, however many connections there are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poll_is_one_indexed_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keywheel.db");
+    let store = open(&path).await;
+    let tomorrow = SystemClock::new().now() + TimeDelta::days(1);
+    rows::fill(
+        &store,
+        &path,
+        cases(20_000, 100_000) as usize,
+        Some(tomorrow),
+    )
+    .await;
+    let plan: String = rows::open(&path)
+        .query_row(
+            "EXPLAIN QUERY PLAN SELECT row FROM due
+             WHERE claimable_at <= 0 ORDER BY claimable_at LIMIT 64",
+            [],
+            |row| row.get(3),
+        )
+        .unwrap();
+    assert!(plan.contains("due_claimable (claimable_at<?)"), "{plan}");
+    let log = path.with_extension("db-wal");
+    let before = fs::metadata(&log).unwrap().len();
+
+    for n in 0..20 {
+        let due = store
+            .claim_due(sample::holder(n), 64, Duration::from_secs(60))
+            .await;
+        assert_eq!(due.unwrap(), []);
+    }
+
+    assert_eq!(fs::metadata(&log).unwrap().len(), before);
+}
+
+/// What is saved while another commit runs goes into the next one together.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn saves_at_the_same_time_share_commits() {
+    const SAVES: u64 = 128;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keywheel.db");
+    let store = open(&path).await;
+    let mut stored = Vec::new();
+    for n in 0..SAVES {
+        let (mut connection, entries) = sample::connection(n, &format!("c{n}"));
+        let version = store.create(&connection, None, &entries).await.unwrap();
+        let entries = [sample::change(&mut connection, "shared")];
+        stored.push((connection, version, entries));
+    }
+    let before = commits(&path);
+
+    let saves = stored
+        .iter()
+        .map(|(connection, version, entries)| store.save(Save::new(connection, *version, entries)));
+    let saves = futures_util::future::join_all(saves).await;
+
+    assert!(saves.iter().all(Result::is_ok));
+    let commits = commits(&path) - before;
+    println!("{SAVES} saves made {commits} commits");
+    assert!((1..=8).contains(&commits), "{commits}");
+}
+
+/// Counts the transactions in the log (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>): the
+/// frames that say how big the database is after them. None is overwritten while the log is short.
+fn commits(path: &Path) -> usize {
+    let log = fs::read(path.with_extension("db-wal")).unwrap();
+    let frames = log[32..].chunks_exact(24 + 4_096);
+    frames.filter(|frame| frame[4..8] != [0; 4]).count()
+}
+
+async fn open(path: &Path) -> SqliteStore {
+    SqliteStore::builder(path).open().await.unwrap()
+}

@@ -1,0 +1,415 @@
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use keywheel_connection::conformance::sample;
+use keywheel_connection::{
+    Claimed, Connection, ConnectionId, ConnectionStore, ConnectionStoreExt, Holder, LeaseChange,
+    Save, StoreError, StoreErrorKind, Version, Versioned,
+};
+use keywheel_core::{Entropy, SystemEntropy};
+use tokio::task::JoinSet;
+
+use crate::Child;
+
+/// A write that a store acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "not published")]
+pub enum Ack {
+    /// The connection has this version, or a later one.
+    Saved(ConnectionId, Version),
+    /// The connection is gone, with this version.
+    Deleted(ConnectionId, Version),
+}
+
+impl fmt::Display for Ack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Saved(id, version) => write!(f, "saved {id} {}", version.0),
+            Self::Deleted(id, version) => write!(f, "deleted {id} {}", version.0),
+        }
+    }
+}
+
+impl FromStr for Ack {
+    type Err = &'static str;
+
+    fn from_str(line: &str) -> Result<Self, &'static str> {
+        let parse = || {
+            let mut words = line.split(' ');
+            let (what, id, version) = (words.next()?, words.next()?, words.next()?);
+            let (id, version) = (id.parse().ok()?, Version(version.parse().ok()?));
+            match what {
+                "saved" => Some(Self::Saved(id, version)),
+                "deleted" => Some(Self::Deleted(id, version)),
+                _ => None,
+            }
+        };
+        parse().ok_or("expected `saved` or `deleted`, an id, a version")
+    }
+}
+
+/// Writes to a store in every way and all the time, and calls `report` with each write that was acknowledged.
+/// Goes on after what is transient; never returns.
+///
+/// What was written by halves can be told in the store: each save adds two entries to the journal, whose
+/// number is `2 * version - 1` then, and lets the connection called `saver-…` wake so many seconds after 1970
+/// as its version says.
+///
+/// # Panics
+///
+/// Panics when the store reports what can't be.
+pub async fn load(store: Arc<dyn ConnectionStore>, report: impl Fn(Ack) + Clone + Send + 'static) {
+    let mut tasks = JoinSet::new();
+    for n in 0..SAVERS {
+        tasks.spawn(keep_saving(store.clone(), n, report.clone()));
+    }
+    for _ in 0..CHURNERS {
+        tasks.spawn(keep_creating_and_deleting(store.clone(), report.clone()));
+    }
+    tasks.spawn(keep_claiming(store));
+    while let Some(ended) = tasks.join_next().await {
+        ended.expect("the load goes on");
+    }
+}
+
+async fn keep_saving(store: Arc<dyn ConnectionStore>, n: u64, report: impl Fn(Ack)) {
+    let (first, entries) = sample::connection(n, &format!("saver-{n}"));
+    loop {
+        let mut stored = match transient(store.load(first.id).await) {
+            Some(Some(stored)) => stored,
+            Some(None) => {
+                if let Some(version) = attempt(store.create(&first, wake_at(1), &entries).await) {
+                    report(Ack::Saved(first.id, version));
+                }
+                pause().await;
+                continue;
+            }
+            None => {
+                pause().await;
+                continue;
+            }
+        };
+        while let Some(version) = save(&*store, &mut stored).await {
+            report(Ack::Saved(first.id, version));
+        }
+        pause().await;
+    }
+}
+
+async fn save(store: &dyn ConnectionStore, stored: &mut Versioned) -> Option<Version> {
+    let connection = &mut stored.connection;
+    let entries = [(); 2].map(|()| sample::change(connection, "load"));
+    let save =
+        Save::new(connection, stored.version, &entries).wake_at(wake_at(stored.version.0 + 1));
+    stored.version = attempt(store.save(save).await)?;
+    Some(stored.version)
+}
+
+async fn keep_creating_and_deleting(store: Arc<dyn ConnectionStore>, report: impl Fn(Ack)) {
+    loop {
+        let number = random() >> 1;
+        let (connection, entries) = sample::connection(number, &format!("churn-{number}"));
+        if let Some(version) = attempt(store.create(&connection, None, &entries).await) {
+            report(Ack::Saved(connection.id, version));
+            let mut gone: Connection = connection;
+            let entries = [(); 2].map(|()| sample::change(&mut gone, "deleted"));
+            let deleted = store
+                .save(Save::new(&gone, version, &entries).deleting())
+                .await;
+            match attempt(deleted) {
+                Some(version) => report(Ack::Deleted(gone.id, version)),
+                None => pause().await,
+            }
+        } else {
+            pause().await;
+        }
+    }
+}
+
+async fn keep_claiming(store: Arc<dyn ConnectionStore>) {
+    loop {
+        let holder = Holder::from(SystemEntropy::new().uuid());
+        let claims = transient(store.claim_due(holder, 4, Duration::from_millis(20)).await);
+        for claimed in claims.into_iter().flatten() {
+            let _ = transient(store.release(&claimed.lease).await);
+        }
+        pause().await;
+    }
+}
+
+/// Returns `None` for a write that was not made, or nobody knows.
+fn attempt<T>(result: Result<T, StoreError>) -> Option<T> {
+    match result {
+        // A write whose answer was lost may have been made.
+        Err(error) if error.kind() == StoreErrorKind::Conflict => None,
+        result => transient(result),
+    }
+}
+
+fn transient<T>(result: Result<T, StoreError>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) if error.is_transient() => None,
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+/// What a store has acknowledged so far. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Acks(Arc<Mutex<Known>>);
+
+#[derive(Clone, Debug, Default)]
+struct Known {
+    writes: u64,
+    saved: HashMap<ConnectionId, Version>,
+    /// Those that have not been looked at yet.
+    deleted: Vec<(ConnectionId, Version)>,
+}
+
+impl Acks {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a write that was acknowledged.
+    pub fn add(&self, ack: Ack) {
+        let mut known = self.known();
+        known.writes += 1;
+        match ack {
+            Ack::Saved(id, version) => {
+                known.saved.insert(id, version);
+            }
+            Ack::Deleted(id, version) => {
+                known.saved.remove(&id);
+                known.deleted.push((id, version));
+            }
+        }
+    }
+
+    /// Returns how many writes were acknowledged.
+    #[must_use]
+    pub fn writes(&self) -> u64 {
+        self.known().writes
+    }
+
+    /// Looks for every acknowledged write in the store, which may be written to meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// Panics when one is missing.
+    pub async fn check(&self, store: &dyn ConnectionStore) {
+        let (saved, deleted) = {
+            let mut known = self.known();
+            (known.saved.clone(), std::mem::take(&mut known.deleted))
+        };
+        for (id, version) in saved {
+            match store.load(id).await.expect("the store answers") {
+                Some(stored) => assert!(
+                    stored.version >= version,
+                    "{id} lost {version:?}: {stored:?}"
+                ),
+                None => {
+                    let tombstone = store.tombstone(id).await.expect("the store answers");
+                    let deleted = tombstone.expect("an acknowledged connection is lost");
+                    assert!(deleted.version > version, "{deleted:?}");
+                    self.known().saved.remove(&id);
+                }
+            }
+        }
+        for (id, version) in deleted {
+            let tombstone = store.tombstone(id).await.expect("the store answers");
+            let tombstone = tombstone.expect("an acknowledged deletion is lost");
+            assert_eq!(tombstone.version, version, "{tombstone:?}");
+            assert_eq!(store.load(id).await.expect("the store answers"), None);
+        }
+    }
+
+    /// Verifies the journals of all connections that are there.
+    ///
+    /// # Panics
+    ///
+    /// Panics when one is broken.
+    pub async fn verify_journals(&self, store: &dyn ConnectionStore) {
+        let saved: Vec<ConnectionId> = self.known().saved.keys().copied().collect();
+        for id in saved {
+            match store.verify(id).await {
+                Ok(head) => assert!(head.seq > 0),
+                Err(error) => panic!("{id}: {error:?}"),
+            }
+        }
+    }
+}
+
+/// A claim that some process made: of what, and with which fence.
+pub type Claim = (ConnectionId, u64);
+
+/// Claims what is due until there is nothing more, and calls `report` with each claim. One claim in eight is
+/// given back; the others are worked on and saved, to wake no more.
+///
+/// # Panics
+///
+/// Panics when the store refuses what the contract allows.
+pub async fn claim_all(store: &dyn ConnectionStore, batch: u32, report: impl Fn(Claim)) {
+    let holder = Holder::from(SystemEntropy::new().uuid());
+    loop {
+        let claims = store
+            .claim_due(holder, batch, Duration::from_secs(600))
+            .await;
+        let Some(claims) = transient(claims) else {
+            continue;
+        };
+        if claims.is_empty() {
+            return;
+        }
+        let work = claims.iter().map(|claimed| {
+            report((claimed.lease.connection, claimed.lease.fence.0));
+            finish(store, claimed)
+        });
+        futures_util::future::join_all(work).await;
+    }
+}
+
+async fn finish(store: &dyn ConnectionStore, claimed: &Claimed) {
+    if random().is_multiple_of(8) {
+        store
+            .release(&claimed.lease)
+            .await
+            .expect("the store answers");
+    } else {
+        finish_now(store, claimed).await;
+    }
+}
+
+async fn finish_now(store: &dyn ConnectionStore, claimed: &Claimed) {
+    let mut connection = claimed.stored.connection.clone();
+    let entries = [sample::change(&mut connection, "done")];
+    let save = Save::new(&connection, claimed.stored.version, &entries)
+        .wake_at(None)
+        .under(&claimed.lease, LeaseChange::Release);
+    store.save(save).await.expect("the lease is ours");
+}
+
+/// Checks that of `rows` connections each was claimed, and with each fence once.
+///
+/// # Panics
+///
+/// Panics when two claims share a fence, or a connection was left over.
+pub fn check_claims(claims: &[Claim], rows: usize) {
+    let mut fences: HashMap<ConnectionId, HashSet<u64>> = HashMap::new();
+    for (id, fence) in claims {
+        let new = fences.entry(*id).or_default().insert(*fence);
+        assert!(new, "{id} was claimed twice with fence {fence}");
+    }
+    assert_eq!(fences.len(), rows, "connections were left over");
+    for (id, fences) in fences {
+        let highest = fences.iter().max().copied().unwrap_or_default();
+        assert_eq!(
+            highest,
+            fences.len() as u64,
+            "{id} skipped a fence: {fences:?}"
+        );
+    }
+}
+
+fn wake_at(seconds: u64) -> Option<DateTime<Utc>> {
+    let seconds = i64::try_from(seconds).expect("a small number");
+    Some(DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds))
+}
+
+fn random() -> u64 {
+    SystemEntropy::new().uuid().as_u64_pair().1
+}
+
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(5)).await;
+}
+
+const SAVERS: u64 = 16;
+const CHURNERS: u64 = 2;
+
+/// Takes the lease of one due connection, reports that, waits to be told that it is over, and then tries every
+/// write that a lease allows, many times and at once. Reports what became of each.
+///
+/// # Panics
+///
+/// Panics when nothing is due.
+pub async fn write_with_an_old_lease(store: &dyn ConnectionStore) {
+    let holder = Holder::from(SystemEntropy::new().uuid());
+    let claims = store.claim_due(holder, 1, LEASE).await;
+    let claimed = claims.expect("the store answers").remove(0);
+    Child::report(format!("holding {}", claimed.lease.fence.0));
+    assert_eq!(Child::told(), "go on");
+    let tries = (0..16).map(|_| async {
+        let mut connection = claimed.stored.connection.clone();
+        let entries = [sample::change(&mut connection, "stale")];
+        let save = Save::new(&connection, claimed.stored.version, &entries);
+        let extend = save
+            .clone()
+            .under(&claimed.lease, LeaseChange::Extend(LEASE));
+        let release = save.clone().under(&claimed.lease, LeaseChange::Release);
+        let delete = release.clone().deleting();
+        [
+            store.renew(&claimed.lease, LEASE).await.err(),
+            store.save(extend).await.err(),
+            store.save(release).await.err(),
+            store.save(delete).await.err(),
+            // Which is no error and changes nothing.
+            store.release(&claimed.lease).await.err(),
+        ]
+    });
+    for outcomes in futures_util::future::join_all(tries).await {
+        Child::report(
+            outcomes
+                .map(|error| match error {
+                    Some(error) if error.kind() == StoreErrorKind::LeaseLost => {
+                        "refused".to_owned()
+                    }
+                    Some(error) => format!("{error:?}"),
+                    None => "done".to_owned(),
+                })
+                .join(" "),
+        );
+    }
+}
+
+/// Stops a process that holds the only due connection past its lease, takes the connection over, lets the
+/// process go on, and checks that every write of it was refused. `child` is the process that runs
+/// [`write_with_an_old_lease`].
+///
+/// # Panics
+///
+/// Panics when a write was not refused.
+pub async fn check_a_stopped_holder_is_fenced_off(store: &dyn ConnectionStore, mut child: Child) {
+    assert_eq!(child.line().as_deref(), Some("holding 1"));
+    child.signal("STOP");
+    let holder = Holder::from(SystemEntropy::new().uuid());
+    let taken = loop {
+        let claims = store.claim_due(holder, 1, Duration::from_secs(600)).await;
+        match claims.expect("the store answers").pop() {
+            Some(claimed) => break claimed,
+            None => pause().await,
+        }
+    };
+    assert_eq!(taken.lease.fence.0, 2);
+    child.signal("CONT");
+    child.tell("go on");
+
+    let outcomes = child.finish();
+
+    assert_eq!(outcomes, vec!["refused refused refused refused done"; 16]);
+    let id = taken.lease.connection;
+    let stored = store.load(id).await.expect("the store answers");
+    assert_eq!(stored, Some(taken.stored.clone()));
+    store
+        .renew(&taken.lease, LEASE)
+        .await
+        .expect("the lease is ours");
+    finish_now(store, &taken).await;
+    store.verify(id).await.expect("nothing stale was written");
+}
+
+const LEASE: Duration = Duration::from_millis(300);
