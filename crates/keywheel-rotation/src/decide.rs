@@ -439,7 +439,9 @@ fn is_ahead_of(rotation: &Rotation, now: DateTime<Utc>) -> bool {
 
 /// Our secrets on the application stay within the budget, but the end of the current one beats it.
 fn has_slot(rotation: &Rotation, secrets: &Secrets, now: DateTime<Utc>, policy: &Policy) -> bool {
-    let live = 1 + rotation.debts.len();
+    let current = secrets.current.key_id;
+    let others = rotation.debts.iter().map(|debt| Some(debt.key_id));
+    let live = 1 + others.filter(|key_id| *key_id != current).count();
     let may_exceed = rotation.settings.mode == Mode::Overlap && is_ending(rotation, secrets, now);
     live < policy.slots || may_exceed
 }

@@ -82,7 +82,7 @@ fn outcomes(connection: &Connection, step: &Step) -> Vec<(&'static str, Outcome)
         Step::Retire { key_id } => {
             let key_id = *key_id;
             let failure = transient();
-            vec![
+            let mut all = vec![
                 ("revoked", Outcome::Removed { key_id }),
                 ("not found", Outcome::RemoveNotFound { key_id }),
                 (
@@ -92,11 +92,15 @@ fn outcomes(connection: &Connection, step: &Step) -> Vec<(&'static str, Outcome)
                         failure: failure.clone(),
                     },
                 ),
-                (
+            ];
+            let owed = |debt: &Debt| debt.key_id == key_id && debt.reason == DebtReason::Superseded;
+            if rotation.debts.iter().any(owed) {
+                all.push((
                     "current refused",
                     Outcome::CurrentRefused { key_id, failure },
-                ),
-            ]
+                ));
+            }
+            all
         }
         _ => Vec::new(),
     }
@@ -117,24 +121,27 @@ fn minting() -> Vec<(&'static str, Outcome)> {
     ]
 }
 
-type Verb = (&'static str, fn(&mut Rotation));
+type Verb = (&'static str, fn(&mut Rotation, u64));
 
 /// What people ask for.
-fn verbs() -> [Verb; 5] {
+fn verbs() -> [Verb; 4] {
     [
-        ("rotate now", |rotation| {
+        ("rotate now", |rotation, _| {
             if rotation.in_progress().is_none() {
                 rotation.request = Some(request(Cause::Manual));
             }
         }),
-        ("abort", |rotation| rotation.abort = rotation.run.is_some()),
-        ("supply, roll back", |rotation| {
+        ("abort", |rotation, _| {
+            rotation.abort = rotation.run.is_some()
+        }),
+        ("supply, roll back", |rotation, generation| {
             if rotation.phase == Phase::Idle {
-                rotation.offer = Some(offer());
+                let mut offer = offer();
+                offer.generation = generation + 1;
+                rotation.offer = Some(offer);
             }
         }),
-        ("delete", |rotation| rotation.farewell = Some(now())),
-        ("pause, resume", |_| {}),
+        ("delete", |rotation, _| rotation.farewell = Some(now())),
     ]
 }
 
@@ -176,7 +183,10 @@ impl Walk {
             until: Some(until), ..
         } = step
         {
-            return self.go(from, "", from.clone(), until);
+            self.go(from, "", from.clone(), until);
+            // And long after, because waits that repeat look alike.
+            let later = until + policy().patience;
+            return self.go(from, "", from.clone(), later);
         }
         if let Some(outcome) = record_only(&step) {
             self.apply(from, &word(&step), &outcome, at);
@@ -190,7 +200,8 @@ impl Walk {
         }
         for (what, verb) in verbs() {
             let mut to = from.clone();
-            verb(to.rotation.as_mut().expect("it rotates"));
+            let generation = to.secrets().map_or(0, |secrets| secrets.current.generation);
+            verb(to.rotation.as_mut().expect("it rotates"), generation);
             self.go(from, what, to, at);
         }
     }
@@ -229,12 +240,18 @@ fn signature(connection: &Connection, at: DateTime<Utc>) -> String {
         )
     };
     let debts: Vec<_> = rotation.debts.iter().map(debts).collect();
+    let long = |since: Option<DateTime<Utc>>| since.map(|since| at - since >= policy().patience);
     let candidate = rotation
         .candidate()
-        .map(|c| (c.proofs.min(3), c.read, c.refused_since.is_some()));
+        .map(|c| (c.proofs.min(3), c.read, long(c.refused_since)));
+    let refused = connection
+        .secrets()
+        .and_then(|s| long(s.current.refused_since));
     let run = rotation.run.map(|run| run.promoted_at.is_some());
+    let step = format!("{:?}", decide(connection, at, &policy()));
+    let step = step.split(' ').next().unwrap_or_default();
     format!(
-        "{} {debts:?} {candidate:?} {run:?} {} {} {}",
+        "{} {step} {refused:?} {debts:?} {candidate:?} {run:?} {} {} {}",
         state(connection),
         rotation.abort,
         rotation.took_leave,
