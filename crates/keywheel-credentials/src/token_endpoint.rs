@@ -1,3 +1,5 @@
+#[cfg(feature = "authorization-code")]
+mod document;
 mod form;
 mod grant;
 mod refusal;
@@ -109,10 +111,6 @@ impl TokenEndpoint {
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         &self.0.tenant
-    }
-
-    pub(crate) fn http(&self) -> &dyn HttpSend {
-        &*self.0.http
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {

@@ -85,9 +85,13 @@ impl AuthorizationError {
         Self::new(AuthorizationErrorKind::InvalidIdToken, message)
     }
 
-    pub(super) fn unavailable(what: &str) -> Self {
-        let message = format!("{what} can't be read: start the sign-in again later");
-        Self::new(AuthorizationErrorKind::Unavailable, message)
+    /// Something that a sign-in is checked by can't be had.
+    pub(super) fn unavailable(error: CredentialError) -> Self {
+        let message = "the sign-in can't be checked: start it again later";
+        Self {
+            source: Some(Cause::Credential(error)),
+            ..Self::new(AuthorizationErrorKind::Unavailable, message)
+        }
     }
 
     /// The token endpoint gave nothing for the code.
@@ -128,7 +132,7 @@ impl AuthorizationError {
         self.kind
     }
 
-    /// Returns the token endpoint's refusal, if it was that which ended the sign-in.
+    /// Returns the token endpoint's refusal or silence, if it was that which ended the sign-in.
     ///
     /// One of kind [`InvalidClient`](keywheel_core::CredentialErrorKind::InvalidClient) is about the
     /// application's own secret or certificate, and no user can do anything about it.

@@ -4,12 +4,10 @@
 use aws_lc_rs::constant_time;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use http::Request;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::{Algorithm, DecodingKey, Header};
-use keywheel_core::{ClientId, Secret};
+use keywheel_core::{ClientId, CredentialError, CredentialErrorKind, Secret};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -107,19 +105,20 @@ pub(super) async fn verify(
     claims.into_user(endpoint, &discovery.issuer)
 }
 
+/// Reads a public document. The code is spent by now, so trouble that passes is sat out.
 async fn fetch<T: DeserializeOwned>(
     endpoint: &TokenEndpoint,
     address: &Url,
     what: &str,
 ) -> Result<T, AuthorizationError> {
-    let unavailable = || AuthorizationError::unavailable(what);
-    let request = Request::get(address.as_str()).body(Bytes::new());
-    let answer = endpoint.http().send(request.map_err(|_| unavailable())?);
-    let answer = answer.await.map_err(|_| unavailable())?;
-    if !answer.status().is_success() {
-        return Err(unavailable());
-    }
-    serde_json::from_slice(answer.body()).map_err(|_| unavailable())
+    let document = endpoint.read_public(address, what).await;
+    let document = document.map_err(AuthorizationError::unavailable)?;
+    serde_json::from_slice(&document).map_err(|_| {
+        let message =
+            format!("{what} makes no sense: look for a proxy that answers in Entra's place");
+        let error = CredentialError::new(CredentialErrorKind::Protocol, message);
+        AuthorizationError::unavailable(error)
+    })
 }
 
 /// Keys that come unprotected prove nothing. The loopback interface is as good as TLS.

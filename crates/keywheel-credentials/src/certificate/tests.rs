@@ -51,6 +51,7 @@ impl Workshop {
             ("scrypt", "-scrypt -scrypt_N 1024"),
             ("pbes1", "-v1 PBE-SHA1-3DES"),
             ("costly", "-v2 aes-256-cbc -iter 2000001"),
+            ("quick", "-v2 aes-256-cbc -iter 16"),
         ] {
             made.openssl(&format!(
                 "pkcs8 -topk8 -in key.pem {cipher} -passout pass:pw -out key.{name}.pem"
@@ -67,6 +68,11 @@ impl Workshop {
             ("legacy", "-legacy -passout pass:pw"),
             ("open", "-certpbe NONE -keypbe NONE -nomac -passout pass:"),
             ("costly", "-iter 2000001 -passout pass:pw"),
+            ("quick", "-iter 16 -passout pass:pw"),
+            (
+                "quick3des",
+                "-iter 16 -certpbe PBE-SHA1-3DES -keypbe PBE-SHA1-3DES -macalg sha1 -passout pass:pw",
+            ),
         ] {
             made.openssl(&format!(
                 "pkcs12 -export -inkey key.pem -in leaf.pem -certfile ca.pem {options} -out {name}.pfx"
@@ -197,7 +203,12 @@ fn the_certificate_of_the_key_is_found_in_any_order() {
 #[cfg(feature = "encrypted-keys")]
 #[test]
 fn encrypted_keys_are_read() {
-    for name in ["key.aes.pem", "key.3des.pem", "key.scrypt.pem"] {
+    for name in [
+        "key.aes.pem",
+        "key.3des.pem",
+        "key.scrypt.pem",
+        "key.quick.pem",
+    ] {
         assert_reads(name, &FILES.text("leaf.pem"), &FILES.text(name));
     }
 }
@@ -242,6 +253,8 @@ fn archives_are_read() {
         ("modern.pfx", "pw"),
         ("umlaut.pfx", "Schlüssel"),
         ("3des.pfx", "pw"),
+        ("quick.pfx", "pw"),
+        ("quick3des.pfx", "pw"),
         ("legacy.pfx", "pw"),
         ("empty.pfx", ""),
         ("open.pfx", ""),
@@ -561,7 +574,7 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn any_change_of_an_archive_is_read_or_refused(edits in edits(), name in prop::sample::select(vec!["modern.pfx", "open.pfx", "3des.pfx"])) {
+    fn any_change_of_an_archive_is_read_or_refused(edits in edits(), name in prop::sample::select(vec!["quick.pfx", "open.pfx", "quick3des.pfx"])) {
         let _ = read(mutate(FILES.bytes(name), &edits));
     }
 }
@@ -572,7 +585,7 @@ proptest! {
 
     #[test]
     fn any_change_of_an_encrypted_key_is_read_or_refused(edits in edits()) {
-        let file = FILES.text("leaf.pem") + &FILES.text("key.aes.pem");
+        let file = FILES.text("leaf.pem") + &FILES.text("key.quick.pem");
         let _ = read(mutate(file.into_bytes(), &edits));
     }
 }

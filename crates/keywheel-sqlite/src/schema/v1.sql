@@ -22,6 +22,8 @@ CREATE TABLE due (
     lease_until INTEGER
 ) STRICT;
 CREATE INDEX due_claimable ON due (claimable_at) WHERE claimable_at IS NOT NULL;
+-- The leases that are out, a few: whether one was given in the future is looked up when the file is opened.
+CREATE INDEX due_leased ON due (leased_at) WHERE leased_at IS NOT NULL;
 
 -- The audit log, and by `position` the outbox.
 CREATE TABLE journal (

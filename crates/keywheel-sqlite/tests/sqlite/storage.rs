@@ -204,15 +204,23 @@ async fn a_poll_is_one_indexed_read() {
         Some(tomorrow),
     )
     .await;
-    let plan: String = rows::open(&path)
-        .query_row(
-            "EXPLAIN QUERY PLAN SELECT row FROM due
-             WHERE claimable_at <= 0 ORDER BY claimable_at LIMIT 64",
-            [],
-            |row| row.get(3),
-        )
-        .unwrap();
-    assert!(plan.contains("due_claimable (claimable_at<?)"), "{plan}");
+    let reads = [
+        (
+            "SELECT row FROM due WHERE claimable_at <= 0 ORDER BY claimable_at LIMIT 64",
+            "due_claimable",
+        ),
+        (
+            "UPDATE due SET lease_until = NULL WHERE leased_at > 0",
+            "due_leased",
+        ),
+    ];
+    for (sql, index) in reads {
+        let explain = format!("EXPLAIN QUERY PLAN {sql}");
+        let plan: String = rows::open(&path)
+            .query_row(&explain, [], |row| row.get(3))
+            .unwrap();
+        assert!(plan.contains(&format!("INDEX {index}")), "{plan}");
+    }
     let log = path.with_extension("db-wal");
     let before = fs::metadata(&log).unwrap().len();
 

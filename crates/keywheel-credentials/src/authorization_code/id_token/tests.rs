@@ -304,6 +304,19 @@ async fn what_is_not_published_is_trouble_that_passes() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn trouble_that_passes_costs_nobody_a_sign_in() {
+    let answer = |number: usize, request: &Fields| match number {
+        0 => reply(503, ""),
+        2 => reply(429, "Too Many Requests"),
+        _ => publish(request.path()),
+    };
+
+    let user = verified_at(answer, TENANT, Some(sign(&claims("n")))).await;
+
+    assert!(user.is_ok(), "{user:?}");
+}
+
 fn keys() -> Keys {
     Keys {
         keys: vec![jwk("one", &KEYS[0])],

@@ -1,0 +1,11 @@
+//! Every flow over TLS, against an emulator of Entra that shares no code with this crate, and against
+//! a server of others.
+#![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
+mod application;
+mod browser;
+mod logs;
+mod managed_identity;
+mod oidc_provider;
+mod rig;
+mod user;
