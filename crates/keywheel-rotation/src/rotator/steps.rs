@@ -176,8 +176,10 @@ impl Rotator {
     }
 
     async fn deliver(&self, connection: &Connection, sink: usize) -> Option<Outcome> {
-        let name = self.policy().sinks_after.get(sink)?.clone();
-        let sink = self.parts().sinks.after.get(sink)?;
+        let (policy, sinks) = (self.policy(), &self.parts().sinks);
+        let mut names = policy.sinks_after.iter().chain(&policy.sinks_before);
+        let name = names.nth(sink)?.clone();
+        let sink = sinks.after.iter().chain(&sinks.before).nth(sink)?;
         let current = &connection.secrets()?.current;
         let secret = match self.open(connection, current).await {
             Ok(secret) => secret,
