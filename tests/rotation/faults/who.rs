@@ -31,7 +31,8 @@ async fn p27_of_two_processes_that_begin_at_once_one_works() {
         Box::pin(one.drive(id, deadline, |_| false)),
         Box::pin(two.drive(id, deadline, |_| false)),
     );
-    (a.unwrap(), b.unwrap());
+    a.unwrap();
+    b.unwrap();
     rig.assert_clean(id, 2).await;
     assert_eq!(rig.directory.mint_calls().len(), 2);
 }
