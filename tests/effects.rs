@@ -24,6 +24,7 @@ struct State {
     named: Option<(&'static str, Fate)>,
     down: bool,
     names: Vec<&'static str>,
+    failing_loads: u32,
 }
 
 /// What becomes of an effect.
@@ -98,6 +99,19 @@ impl Effects {
     pub fn forgive(&self) {
         let mut state = self.state();
         (state.plan, state.named) = (None, None);
+    }
+
+    /// Makes the next reads of a record fail: reads are not counted among the effects.
+    pub fn fail_loads(&self, loads: u32) {
+        self.state().failing_loads = loads;
+    }
+
+    /// Whether this read of a record is to fail.
+    pub(crate) fn load_fails(&self) -> bool {
+        let mut state = self.state();
+        let fails = state.failing_loads > 0;
+        state.failing_loads = state.failing_loads.saturating_sub(1);
+        fails
     }
 
     /// Returns how many effects there were.

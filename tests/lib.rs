@@ -13,6 +13,7 @@ mod effects;
 mod invariants;
 mod rig;
 mod shelf;
+pub mod simulation;
 mod store;
 
 pub use self::directory::{Directory, Foreign, Lag};

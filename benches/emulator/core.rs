@@ -35,7 +35,9 @@ impl App {
     }
 
     pub(crate) fn token_request(&self) -> String {
-        let Self { client_id, secret, .. } = self;
+        let Self {
+            client_id, secret, ..
+        } = self;
         // The alphabet of secrets needs no escapes.
         format!(
             "grant_type=client_credentials&client_id={client_id}&client_secret={secret}\
@@ -69,7 +71,11 @@ impl Core {
         Self::start(move |ready, stop| async move {
             let (listener, tls, ca_pem) = floor::listen().await;
             let port = listener.local_addr().unwrap().port();
-            ready(Started { port, ca_pem, app: None });
+            ready(Started {
+                port,
+                ca_pem,
+                app: None,
+            });
             tokio::select! {
                 () = floor::serve(listener, tls, size) => {}
                 _ = stop => {}
@@ -81,20 +87,32 @@ impl Core {
         self.app.clone().unwrap()
     }
 
-    fn start<F>(serve: impl FnOnce(Box<dyn FnOnce(Started) + Send>, oneshot::Receiver<()>) -> F + Send + 'static) -> Self
+    fn start<F>(
+        serve: impl FnOnce(Box<dyn FnOnce(Started) + Send>, oneshot::Receiver<()>) -> F + Send + 'static,
+    ) -> Self
     where
         F: Future<Output = ()>,
     {
         let (ready, started) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let joined = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             let thread = this_thread();
             let ready = Box::new(move |it| ready.send((thread, it)).unwrap());
             runtime.block_on(serve(ready, stopped));
         });
         let (thread, Started { port, ca_pem, app }) = started.recv().unwrap();
-        Self { port, ca_pem, thread, app, stop: Some(stop), joined: Some(joined) }
+        Self {
+            port,
+            ca_pem,
+            thread,
+            app,
+            stop: Some(stop),
+            joined: Some(joined),
+        }
     }
 }
 

@@ -29,7 +29,11 @@ pub(crate) async fn listen() -> (TcpListener, TlsAcceptor, String) {
         .with_single_cert(vec![made.cert.der().clone()], key)
         .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    (listener, TlsAcceptor::from(Arc::new(config)), made.cert.pem())
+    (
+        listener,
+        TlsAcceptor::from(Arc::new(config)),
+        made.cert.pem(),
+    )
 }
 
 /// Answers `size` bytes, whatever the question.
@@ -48,7 +52,9 @@ pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, size: usize) 
                 }
             });
             let stream = tls.accept(tcp).await.unwrap();
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), answer)
+                .await;
         });
     }
 }
@@ -71,7 +77,12 @@ impl Signer {
     pub(crate) fn sign(&self) {
         let mut signature = vec![0; self.key.public_modulus_len()];
         self.key
-            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), &self.message, &mut signature)
+            .sign(
+                &RSA_PKCS1_SHA256,
+                &SystemRandom::new(),
+                &self.message,
+                &mut signature,
+            )
             .unwrap();
         std::hint::black_box(signature);
     }

@@ -4,6 +4,7 @@
 
 mod calm;
 mod faults;
+mod found;
 mod matrix;
 mod table;
 mod verbs;

@@ -109,7 +109,7 @@ impl Rotator {
         Ok(())
     }
 
-    async fn newest(&self, work: &Work) -> Result<Versioned, RotateError> {
+    pub(super) async fn newest(&self, work: &Work) -> Result<Versioned, RotateError> {
         let stored = self.parts().store.load(work.connection.id).await?;
         Ok(stored.ok_or_else(StoreError::not_found)?)
     }
