@@ -1,4 +1,5 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -6,11 +7,11 @@ use keywheel_connection::{
     Access, CredentialIssuer, Inspection, IssuerError, IssuerErrorKind, Listed, Marker, Minted,
     Removal,
 };
-use keywheel_core::{ApplicationObjectId, Clock, Entropy, KeyId, Secret};
+use keywheel_core::{ApplicationObjectId, ClientId, Clock, Entropy, KeyId, Secret};
 use keywheel_testkit::SeededEntropy;
 use uuid::Uuid;
 
-use crate::{Effects, Fate, Watch};
+use crate::{Effects, Fate, Watch, ours};
 
 /// A directory in memory: one application, its secrets, and how long its replicas take to agree.
 #[derive(Clone, Debug)]
@@ -31,11 +32,20 @@ struct State {
     lag: Lag,
     mint_calls: Vec<Marker>,
     scripted: Vec<(&'static str, IssuerErrorKind)>,
+    /// Calls that fail until somebody corrects it.
+    denied: Vec<(&'static str, IssuerErrorKind)>,
+    /// How many secrets an application may hold.
+    limit: Option<u8>,
+    /// How long a new secret lives at most.
+    longest_life: Option<TimeDelta>,
+    /// The object id of the applications, which changes when they are made again.
+    object: u128,
 }
 
-/// A secret that is or was on the application.
+/// A secret that is or was on an application.
 #[derive(Clone, Debug)]
 struct Entry {
+    client: ClientId,
     key_id: KeyId,
     name: String,
     text: String,
@@ -91,10 +101,40 @@ impl Directory {
         self.state().scripted.push((call, kind));
     }
 
-    /// Adds a secret as an administrator does.
+    /// Makes every call of that name fail from now on, before it has any effect.
+    pub fn deny(&self, call: &'static str, kind: IssuerErrorKind) {
+        self.state().denied.push((call, kind));
+    }
+
+    /// Corrects everything that was denied.
+    pub fn allow_all(&self) {
+        self.state().denied.clear();
+    }
+
+    /// Limits how many secrets an application may hold.
+    pub fn set_limit(&self, limit: Option<u8>) {
+        self.state().limit = limit;
+    }
+
+    /// Lets new secrets end sooner than they were asked to.
+    pub fn set_longest_life(&self, life: Option<TimeDelta>) {
+        self.state().longest_life = life;
+    }
+
+    /// Makes the applications anew, under the same client ids.
+    pub fn recreate(&self) {
+        self.state().object += 1;
+    }
+
+    /// Adds a secret to the connection's application, as an administrator does.
     pub fn add_secret(&self, name: &str) -> Foreign {
+        self.add_secret_to(ours(), name)
+    }
+
+    /// Adds a secret to an application, as an administrator does.
+    pub fn add_secret_to(&self, client: ClientId, name: &str) -> Foreign {
         let past = self.0.clock.now() - TimeDelta::days(1);
-        let mut entry = self.make(name, past + TimeDelta::days(700));
+        let mut entry = self.make(client, name, past + TimeDelta::days(700));
         (entry.accepted_from, entry.listed_from) = (past, past);
         let foreign = Foreign {
             key_id: entry.key_id,
@@ -110,6 +150,25 @@ impl Directory {
         for secret in &mut self.state().secrets {
             if secret.key_id == key_id {
                 secret.removed_at.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Restores a secret that was removed, as restoring a deleted application does.
+    pub fn restore_secret(&self, key_id: KeyId) {
+        for secret in &mut self.state().secrets {
+            if secret.key_id == key_id {
+                secret.removed_at = None;
+            }
+        }
+    }
+
+    /// Brings the end of a secret forward.
+    pub fn end_secret(&self, key_id: KeyId) {
+        let now = self.0.clock.now();
+        for secret in &mut self.state().secrets {
+            if secret.key_id == key_id {
+                secret.end = now;
             }
         }
     }
@@ -137,6 +196,19 @@ impl Directory {
         live.map(|s| (s.key_id, s.name.clone())).collect()
     }
 
+    /// Returns the text of a secret that is live.
+    ///
+    /// # Panics
+    ///
+    /// Panics when there is none.
+    #[must_use]
+    pub fn text(&self, key_id: KeyId) -> String {
+        let state = self.state();
+        let mut live = state.secrets.iter().filter(|s| s.removed_at.is_none());
+        let found = live.find(|s| s.key_id == key_id);
+        found.expect("a live secret").text.clone()
+    }
+
     /// Returns the text of every secret that there ever was.
     #[must_use]
     pub fn texts(&self) -> Vec<String> {
@@ -150,11 +222,12 @@ impl Directory {
         self.state().mint_calls.clone()
     }
 
-    fn make(&self, name: &str, end: DateTime<Utc>) -> Entry {
+    fn make(&self, client: ClientId, name: &str, end: DateTime<Utc>) -> Entry {
         let now = self.0.clock.now();
         let lag = self.state().lag;
         let random = self.0.entropy.uuid().simple().to_string();
         Entry {
+            client,
             key_id: KeyId::from(self.0.entropy.uuid()),
             name: name.to_owned(),
             text: format!("{}8Q~{}", &random[..3], &random[3..]),
@@ -168,41 +241,60 @@ impl Directory {
     fn authenticate(&self, access: &Access<'_>) -> Result<(), IssuerError> {
         let texts = [Some(&access.secret), access.previous.as_ref()];
         for text in texts.into_iter().flatten() {
-            if self.accepts(text.expose()) {
+            if self.accepts(access.by.client, text.expose()) {
                 return Ok(());
             }
         }
         Err(error(IssuerErrorKind::Refused))
     }
 
-    fn accepts(&self, text: &str) -> bool {
+    fn accepts(&self, client: ClientId, text: &str) -> bool {
         let now = self.0.clock.now();
         let state = self.state();
         let lag = state.lag.accepted;
         let mut secrets = state.secrets.iter();
         secrets.any(|s| {
             let removed = s.removed_at.is_some_and(|at| at + lag <= now);
-            s.text == text && s.accepted_from <= now && !removed && s.end > now
+            s.client == client
+                && s.text == text
+                && s.accepted_from <= now
+                && !removed
+                && s.end > now
         })
     }
 
     fn scripted(&self, call: &'static str) -> Result<(), IssuerError> {
         let mut state = self.state();
+        if let Some((_, kind)) = state.denied.iter().find(|(name, _)| *name == call) {
+            return Err(error(*kind));
+        }
         match state.scripted.iter().position(|(name, _)| *name == call) {
             Some(index) => Err(error(state.scripted.remove(index).1)),
             None => Ok(()),
         }
     }
 
+    fn is_full(&self, client: ClientId) -> bool {
+        let state = self.state();
+        let secrets = state.secrets.iter();
+        let live = secrets.filter(|s| s.client == client && s.removed_at.is_none());
+        let live = live.count();
+        state.limit.is_some_and(|limit| live >= limit.into())
+    }
+
     /// Carries out an effect with its fate.
     async fn effect<T: Send>(
         &self,
         name: &'static str,
-        effect: impl FnOnce() -> Result<T, IssuerError> + Send,
+        mut effect: impl FnMut() -> Result<T, IssuerError> + Send,
     ) -> Result<T, IssuerError> {
         let fate = self.0.effects.begin(name).await;
         if fate == Some(Fate::Refused) {
             return Err(error(IssuerErrorKind::Unavailable));
+        }
+        if fate == Some(Fate::Twice) && name != "mint" {
+            drop(effect());
+            self.check();
         }
         let answer = self.scripted(name).and_then(|()| effect());
         self.check();
@@ -226,7 +318,8 @@ impl Directory {
 }
 
 fn error(kind: IssuerErrorKind) -> IssuerError {
-    IssuerError::new(kind, format!("the directory says {kind:?}"))
+    let wait = (kind == IssuerErrorKind::Throttled).then_some(Duration::from_secs(90));
+    IssuerError::new(kind, format!("the directory says {kind:?}")).with_retry_after(wait)
 }
 
 #[async_trait]
@@ -234,7 +327,7 @@ impl CredentialIssuer for Directory {
     async fn prove(&self, access: &Access<'_>) -> Result<(), IssuerError> {
         let secret = access.secret.clone();
         self.effect("prove", || {
-            if self.accepts(secret.expose()) {
+            if self.accepts(access.connection.client, secret.expose()) {
                 Ok(())
             } else {
                 Err(error(IssuerErrorKind::Refused))
@@ -250,14 +343,14 @@ impl CredentialIssuer for Directory {
             let state = self.state();
             let listed = state.secrets.iter().filter(|s| {
                 let removed = s.removed_at.is_some_and(|at| at + state.lag.listed <= now);
-                s.listed_from <= now && !removed
+                s.client == access.connection.client && s.listed_from <= now && !removed
             });
             let listed = listed.map(|s| {
                 Listed::new(Some(s.key_id), Some(s.name.clone()))
                     .with(Some(s.text[..3].to_owned()), Some(s.end))
             });
-            let application = ApplicationObjectId::from(Uuid::from_u128(7));
-            Ok(Inspection::new(application, listed.collect()))
+            let application = ApplicationObjectId::from(Uuid::from_u128(7 + state.object));
+            Ok(Inspection::new(application, listed.collect()).with_secret_limit(state.limit))
         })
         .await
     }
@@ -270,7 +363,13 @@ impl CredentialIssuer for Directory {
     ) -> Result<Minted, IssuerError> {
         self.effect("mint", || {
             self.authenticate(access)?;
-            let entry = self.make(&marker.to_string(), end);
+            let client = access.connection.client;
+            if self.is_full(client) {
+                return Err(error(IssuerErrorKind::LimitReached));
+            }
+            let longest = self.state().longest_life;
+            let end = longest.map_or(end, |life| end.min(self.0.clock.now() + life));
+            let entry = self.make(client, &marker.to_string(), end);
             let minted = Minted::new(entry.key_id, Secret::new(entry.text.clone()), Some(end));
             let mut state = self.state();
             state.mint_calls.push(*marker);
@@ -285,10 +384,10 @@ impl CredentialIssuer for Directory {
             self.authenticate(access)?;
             let now = self.0.clock.now();
             let mut state = self.state();
-            let known = state
-                .secrets
-                .iter_mut()
-                .find(|s| s.key_id == *key_id && s.listed_from <= now && s.removed_at.is_none());
+            let known = state.secrets.iter_mut().find(|s| {
+                let client = s.client == access.connection.client;
+                client && s.key_id == *key_id && s.listed_from <= now && s.removed_at.is_none()
+            });
             let Some(secret) = known else {
                 return Ok(Removal::NotFound);
             };

@@ -13,13 +13,18 @@ pub struct Effects(Arc<Inner>);
 struct Inner {
     state: Mutex<State>,
     stopped: Notify,
+    stalled: Notify,
+    gate: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     count: usize,
     plan: Option<(usize, Fate)>,
+    named: Option<(&'static str, Fate)>,
+    down: bool,
     names: Vec<&'static str>,
+    failing_loads: u32,
 }
 
 /// What becomes of an effect.
@@ -33,16 +38,35 @@ pub enum Fate {
     AnswerLost,
     /// It does not take place, and that is what the answer says.
     Refused,
+    /// It takes place twice, as when something on the way repeats a request. Not for mints and saves.
+    Twice,
+    /// The process is held up before it, until [`Effects::let_go`].
+    Stall,
+    /// It takes place, and from then on the store fails until [`Effects::store_is_up`].
+    StoreDownAfter,
 }
 
 impl Fate {
     /// Every fate.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::StopBefore,
         Self::StopAfter,
         Self::AnswerLost,
         Self::Refused,
+        Self::Twice,
     ];
+}
+
+impl State {
+    fn fate(&mut self, n: usize, name: &'static str) -> Option<Fate> {
+        if self.down && name == "save" {
+            return Some(Fate::Refused);
+        }
+        if let Some((_, fate)) = self.named.take_if(|(planned, _)| *planned == name) {
+            return Some(fate);
+        }
+        self.plan.and_then(|(at, fate)| (at == n).then_some(fate))
+    }
 }
 
 /// The process stopped.
@@ -56,9 +80,38 @@ impl Effects {
         state.plan = Some((state.count + n, fate));
     }
 
+    /// Plans the fate of the next effect of that name.
+    pub fn plan_named(&self, name: &'static str, fate: Fate) {
+        self.state().named = Some((name, fate));
+    }
+
+    /// Makes every save fail from now on.
+    pub fn store_is_down(&self) {
+        self.state().down = true;
+    }
+
+    /// Ends that.
+    pub fn store_is_up(&self) {
+        self.state().down = false;
+    }
+
     /// Forgets the plan.
     pub fn forgive(&self) {
-        self.state().plan = None;
+        let mut state = self.state();
+        (state.plan, state.named) = (None, None);
+    }
+
+    /// Makes the next reads of a record fail: reads are not counted among the effects.
+    pub fn fail_loads(&self, loads: u32) {
+        self.state().failing_loads = loads;
+    }
+
+    /// Whether this read of a record is to fail.
+    pub(crate) fn load_fails(&self) -> bool {
+        let mut state = self.state();
+        let fails = state.failing_loads > 0;
+        state.failing_loads = state.failing_loads.saturating_sub(1);
+        fails
     }
 
     /// Returns how many effects there were.
@@ -80,18 +133,40 @@ impl Effects {
             let n = state.count;
             state.count += 1;
             state.names.push(name);
-            state.plan.and_then(|(at, fate)| (at == n).then_some(fate))
+            state.fate(n, name)
         };
-        if fate == Some(Fate::StopBefore) {
-            self.stop().await;
+        match fate {
+            Some(Fate::StopBefore) => self.stop().await,
+            Some(Fate::Stall) => {
+                self.0.stalled.notify_one();
+                self.0.gate.notified().await;
+            }
+            _ => {}
         }
         fate
     }
 
+    /// Runs `work` until it is done or held up, and returns whether it is held up. It is as a process that
+    /// does not run: poll it no more until [`let_go`](Self::let_go).
+    pub async fn until_stalled<T>(&self, work: impl Future<Output = T> + Send) -> bool {
+        tokio::select! {
+            biased;
+            () = self.0.stalled.notified() => true,
+            _ = work => false,
+        }
+    }
+
+    /// Lets the process that was held up go on.
+    pub fn let_go(&self) {
+        self.0.gate.notify_one();
+    }
+
     /// Stops after an effect when that is its fate.
     pub async fn end(&self, fate: Option<Fate>) {
-        if fate == Some(Fate::StopAfter) {
-            self.stop().await;
+        match fate {
+            Some(Fate::StopAfter) => self.stop().await,
+            Some(Fate::StoreDownAfter) => self.store_is_down(),
+            _ => {}
         }
     }
 

@@ -12,12 +12,15 @@ mod directory;
 mod effects;
 mod invariants;
 mod rig;
+mod shelf;
+pub mod simulation;
 mod store;
 
 pub use self::directory::{Directory, Foreign, Lag};
 pub use self::effects::{Effects, Fate, Stopped};
 pub use self::invariants::Watch;
-pub use self::rig::{Rig, SETTINGS_ZONE, settings};
+pub use self::rig::{FIRST, Rig, SETTINGS_ZONE, other, ours, secret, settings};
+pub use self::shelf::Shelf;
 pub use self::store::WatchedStore;
 
 /// The README's sample compiles.

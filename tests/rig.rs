@@ -2,19 +2,31 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
-    Actor, Cause, Connection, ConnectionId, ConnectionStore, Entry, Event, KeyRing, MemoryStore,
-    RotationSettings, Seconds,
+    Actor, Cause, Connection, ConnectionId, ConnectionStore, Entry, Event, KeyRing, Marker,
+    MemoryStore, RotationSettings, Save, Seconds, StoreError, Version, Versioned,
 };
-use keywheel_core::{ClientSecret, Clock, Secret};
+use keywheel_core::{ClientId, ClientSecret, Clock, KeyId, Secret};
 use keywheel_rotation::{
-    Connections, NewConnection, Policy, Rotator, RotatorParts, Sinks, Status, Waiting,
+    Connections, NewConnection, NewManaged, Policy, Rotator, RotatorParts, Sinks, Status, Waiting,
 };
 use keywheel_schedule::Schedule;
 use keywheel_testkit::{SeededEntropy, TokioClock};
 use uuid::Uuid;
 
-use crate::{Directory, Effects, Foreign, Watch, WatchedStore};
+use crate::{Directory, Effects, Foreign, Shelf, Watch, WatchedStore};
 
+/// The application of the connection.
+pub fn ours() -> ClientId {
+    Uuid::from_u128(3).into()
+}
+
+/// Another application.
+pub fn other() -> ClientId {
+    Uuid::from_u128(4).into()
+}
+
+/// The name of the secret that the connection is created with.
+pub const FIRST: &str = "first secret";
 /// The zone of the settings below.
 pub const SETTINGS_ZONE: &str = "Europe/Berlin";
 
@@ -37,9 +49,21 @@ pub struct Rig {
     pub foreign: Foreign,
     /// Get the secrets too.
     pub sinks: Sinks,
-    ring: Arc<KeyRing>,
-    policy: Policy,
+    /// Opens and seals the secrets.
+    pub ring: Arc<KeyRing>,
+    /// What holds for every rotation.
+    pub policy: Policy,
     entropy: Arc<SeededEntropy>,
+}
+
+/// Returns a text as a client secret.
+///
+/// # Panics
+///
+/// Panics when it is none.
+#[must_use]
+pub fn secret(text: &str) -> ClientSecret {
+    ClientSecret::new(Secret::new(text)).expect("a secret")
 }
 
 /// Returns the settings of the tests: every 30 days at 02:30 in Berlin, three proofs over ten seconds.
@@ -76,7 +100,7 @@ impl Rig {
         let watch = Watch::new(store.clone(), directory.clone(), ring.clone());
         directory.watch(watch.clone());
         Self {
-            original: directory.add_secret("first secret"),
+            original: directory.add_secret(FIRST),
             foreign: directory.add_secret("somebody else's"),
             clock,
             effects,
@@ -90,7 +114,19 @@ impl Rig {
         }
     }
 
-    fn parts(&self) -> RotatorParts {
+    /// Adds a sink that must have a new secret before it is used, and one that gets it afterwards.
+    #[must_use]
+    pub fn with_sinks(mut self) -> (Self, Shelf, Shelf) {
+        let before = Shelf::new("before", self.effects.clone());
+        let after = Shelf::new("after", self.effects.clone());
+        self.sinks.before.push(Arc::new(before.clone()));
+        self.sinks.after.push(Arc::new(after.clone()));
+        (self, before, after)
+    }
+
+    /// Returns what a process works with.
+    #[must_use]
+    pub fn parts(&self) -> RotatorParts {
         let store = WatchedStore::new(self.store.clone(), self.effects.clone(), self.watch.clone());
         RotatorParts {
             store: Arc::new(store),
@@ -109,6 +145,17 @@ impl Rig {
         Rotator::new(self.parts(), self.policy.clone())
     }
 
+    /// Returns the rotator of a process whose clock is off.
+    #[must_use]
+    pub fn rotator_off_by(&self, skew: TimeDelta) -> Rotator {
+        let clock = Arc::new(self.clock.skewed(skew));
+        let parts = RotatorParts {
+            clock,
+            ..self.parts()
+        };
+        Rotator::new(parts, self.policy.clone())
+    }
+
     /// Returns the verbs.
     #[must_use]
     pub fn connections(&self) -> Connections {
@@ -121,19 +168,77 @@ impl Rig {
     ///
     /// Panics when it is refused.
     pub async fn create(&self, settings: RotationSettings) -> ConnectionId {
-        let secret = ClientSecret::new(Secret::new(self.original.text.clone()));
-        let new = NewConnection::client_secret(
-            "test".parse().expect("a name"),
-            "contoso.example".parse().expect("a tenant"),
-            Uuid::from_u128(3).into(),
-            secret.expect("a secret"),
-        )
-        .with_key_id(Some(self.original.key_id))
-        .rotating(settings);
+        let new = self.new_connection().rotating(settings);
         let created = self.connections().create(new, &Actor::named("test")).await;
         let id = created.expect("the connection is created").connection.id;
         self.watch.begin(id, [self.foreign.key_id]);
         id
+    }
+
+    /// Creates the connection and drives its first rotation to the end.
+    ///
+    /// # Panics
+    ///
+    /// Panics when that fails.
+    pub async fn rotating(&self, settings: RotationSettings) -> ConnectionId {
+        let id = self.create(settings).await;
+        assert_eq!(self.settle(id, TimeDelta::hours(4)).await, None);
+        id
+    }
+
+    /// Returns the connection to be created, with the original secret.
+    ///
+    /// # Panics
+    ///
+    /// Never: what it is made of is valid.
+    #[must_use]
+    pub fn new_connection(&self) -> NewConnection {
+        NewConnection::client_secret(
+            "test".parse().expect("a name"),
+            "contoso.example".parse().expect("a tenant"),
+            ours(),
+            secret(&self.original.text),
+        )
+        .with_key_id(Some(self.original.key_id))
+    }
+
+    /// Takes the secrets of another application on, managed through the connection `via`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when that is refused.
+    pub async fn create_managed(
+        &self,
+        via: ConnectionId,
+        settings: RotationSettings,
+    ) -> ConnectionId {
+        let name = "managed".parse().expect("a name");
+        let new = NewManaged::new(name, via, other(), settings);
+        let created = self
+            .connections()
+            .create_managed(new, &Actor::named("test"))
+            .await;
+        let id = created.expect("the secrets are taken on").connection.id;
+        self.watch.begin(id, [self.foreign.key_id]);
+        id
+    }
+
+    /// Lets time pass while one process works on the connection.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the store fails for good.
+    pub async fn run(&self, id: ConnectionId, span: TimeDelta) {
+        let deadline = self.clock.now() + span;
+        let rotator = self.rotator();
+        let driven = Box::pin(rotator.drive(id, deadline, |_| false)).await;
+        driven.expect("the store is well in the end");
+        self.pass(deadline - self.clock.now()).await;
+    }
+
+    /// Lets time pass while nobody works.
+    pub async fn pass(&self, span: TimeDelta) {
+        tokio::time::sleep(span.to_std().unwrap_or_default()).await;
     }
 
     /// Drives until nothing is unfinished or `span` has passed.
@@ -176,6 +281,38 @@ impl Rig {
         stored.expect("the connection exists").connection
     }
 
+    /// Reads the connection with its version, to be written back later.
+    ///
+    /// # Panics
+    ///
+    /// Panics when there is none.
+    pub async fn store_version(&self, id: ConnectionId) -> Versioned {
+        let stored = self.store.load(id).await.expect("memory does not fail");
+        stored.expect("the connection exists")
+    }
+
+    /// Writes a connection as it was read.
+    ///
+    /// # Errors
+    ///
+    /// Returns the store's refusal.
+    pub async fn save_as_it_was(&self, stored: Versioned) -> Result<Version, StoreError> {
+        let save = Save::new(&stored.connection, stored.version, &[]);
+        self.store.save(save).await
+    }
+
+    /// Asserts that the foreign secret and one of ours are there, whatever goes on.
+    ///
+    /// # Panics
+    ///
+    /// Panics when they are not.
+    pub async fn assert_clean_but_running(&self, id: ConnectionId) {
+        self.watch.check();
+        let status = self.status(id).await;
+        assert_eq!(status.live_key_ids.len(), 1, "{status:#?}");
+        assert!(self.directory.has(self.foreign.key_id));
+    }
+
     /// Returns what happened to the connection.
     ///
     /// # Panics
@@ -204,16 +341,33 @@ impl Rig {
         let status = self.status(id).await;
         assert!(status.is_settled(), "{status:#?}");
         assert_eq!(status.generation, generation, "{status:#?}");
-        let mut live: Vec<_> = self
-            .directory
-            .live()
-            .into_iter()
-            .map(|(id, _)| id)
-            .collect();
-        live.sort_unstable();
-        let mut wanted = vec![status.key_id.expect("a key id"), self.foreign.key_id];
-        wanted.sort_unstable();
-        assert_eq!(live, wanted, "{status:#?}");
+        let current = status.key_id.expect("a key id");
+        let ours = |(key_id, name): &(KeyId, String)| {
+            let marker = name.parse::<Marker>();
+            *key_id == current
+                || name == FIRST && *key_id != self.foreign.key_id
+                || marker.is_ok_and(|marker| marker.connection() == id)
+        };
+        let live = self.directory.live();
+        let left: Vec<_> = live.iter().filter(|secret| ours(secret)).collect();
+        assert!(
+            matches!(left.as_slice(), [(key_id, _)] if *key_id == current),
+            "{left:#?} {status:#?}"
+        );
+        assert!(self.directory.has(self.foreign.key_id));
+    }
+
+    /// Asserts that a connection is deleted, and nothing of it left on the application.
+    ///
+    /// # Panics
+    ///
+    /// Panics when it is not, and says `what`.
+    pub async fn assert_deleted(&self, id: ConnectionId, what: &str) {
+        let stored = self.store.load(id).await.expect("memory does not fail");
+        assert!(stored.is_none(), "{what}: {:#?}", self.status(id).await);
+        self.watch.check();
+        let live = self.directory.live();
+        assert_eq!(live.len(), 1, "{what}: only the foreign secret: {live:?}");
     }
 
     /// Returns settings without grace and with proofs that follow at once.

@@ -49,6 +49,12 @@ impl ConnectionStore for WatchedStore {
     }
 
     async fn load(&self, id: ConnectionId) -> Result<Option<Versioned>, StoreError> {
+        if self.effects.load_fails() {
+            return Err(StoreError::new(
+                StoreErrorKind::Unavailable,
+                "the store is away",
+            ));
+        }
         self.inner.load(id).await
     }
 

@@ -52,11 +52,10 @@ async fn postgres(table: &mut Table) {
     let mut claims = claims;
     for _ in 0..ROUNDS {
         claims = ours.run(rotate_all(&store, claims)).await;
-        let batches = batches(&mut floor_claims);
         floor
             .run(async {
-                for batch in &batches {
-                    write(&client, &statement, batch).await;
+                for _ in 0..ROTATIONS * SAVES {
+                    write(&client, &statement, &batch(&mut floor_claims)).await;
                 }
             })
             .await;
@@ -78,11 +77,10 @@ async fn sqlite(table: &mut Table) {
     let (mut ours, mut floor) = (Times::default(), Times::default());
     for _ in 0..ROUNDS {
         claims = ours.run(rotate_all(&store, claims)).await;
-        let batches = batches(&mut floor_claims);
         floor
             .run(async {
-                for batch in &batches {
-                    write_to_file(&mut plain, batch);
+                for _ in 0..ROTATIONS * SAVES {
+                    write_to_file(&mut plain, &batch(&mut floor_claims));
                 }
             })
             .await;
@@ -131,22 +129,20 @@ struct Batch {
     entries: Vec<Entry>,
 }
 
-fn batches(claims: &mut [Claimed]) -> Vec<Batch> {
-    let batch = |_| {
-        let entries = claims
-            .iter_mut()
-            .map(|claimed| sample::change(&mut claimed.stored.connection, "step"));
-        let entries = entries.collect();
-        let connections = || claims.iter().map(|claimed| &claimed.stored.connection);
-        Batch {
-            entries,
-            ids: connections()
-                .map(|connection| *connection.id.as_uuid())
-                .collect(),
-            records: connections().map(Connection::encode).collect(),
-        }
-    };
-    (0..ROTATIONS * SAVES).map(batch).collect()
+/// Makes the same rows from the same records as a save does.
+fn batch(claims: &mut [Claimed]) -> Batch {
+    let entries = claims
+        .iter_mut()
+        .map(|claimed| sample::change(&mut claimed.stored.connection, "step"));
+    let entries = entries.collect();
+    let connections = || claims.iter().map(|claimed| &claimed.stored.connection);
+    Batch {
+        entries,
+        ids: connections()
+            .map(|connection| *connection.id.as_uuid())
+            .collect(),
+        records: connections().map(Connection::encode).collect(),
+    }
 }
 
 /// What a careful hand would write for these tables: as fenced, and nothing else.

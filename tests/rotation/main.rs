@@ -1,5 +1,11 @@
-//! The rotation engine against a directory in memory: calm runs, named faults, and the crash matrix.
+//! The rotation engine against a directory in memory: calm runs, verbs, named faults, and the crash
+//! matrix.
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
 mod calm;
+mod faults;
+mod found;
 mod matrix;
+mod table;
+mod verbs;
+mod ways;

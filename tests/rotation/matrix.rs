@@ -1,78 +1,146 @@
 use chrono::TimeDelta;
-use keywheel_connection::{Cause, RotationSettings, Seconds};
-use workspace_tests::{Fate, Lag, Rig, settings};
+use keywheel_connection::{ConnectionId, ConnectionStore};
+use keywheel_core::Clock;
+use keywheel_rotation::{Advance, Rotator, Work};
+use keywheel_testkit::cases;
+use workspace_tests::{Fate, Lag, Rig};
 
-/// Stops before and after every effect, loses its answer, and refuses it: for each way to rotate and for
-/// a quick and a slow directory. Then other processes go on. The invariants are checked after every
-/// effect on the way.
+use crate::ways::{WAYS, Way};
+
+/// Stops before and after every effect, loses its answer, refuses it and makes it twice: for each way to
+/// rotate and for a quick and a slow directory. Then other processes go on. The invariants are checked
+/// after every effect on the way.
 #[tokio::test(start_paused = true)]
-async fn wherever_it_stops_nothing_is_lost() {
-    for way in ways() {
+async fn wherever_it_stops_another_process_finishes_it() {
+    for way in WAYS {
         for lag in lags() {
-            let calm = run(&way, lag, None).await;
+            let calm = run(way, lag, None).await;
+            assert!(calm >= 3, "{}: {calm}", way.name);
             for effect in 0..calm {
                 for fate in Fate::ALL {
-                    run(&way, lag, Some((effect, fate))).await;
+                    run(way, lag, Some((effect, fate))).await;
                 }
             }
         }
     }
 }
 
-/// Two stops in one rotation: the second one while recovering from the first.
+/// A step's future is dropped, and the same process goes on with what it remembers.
 #[tokio::test(start_paused = true)]
-async fn wherever_it_stops_twice_nothing_is_lost() {
-    let way = &ways()[0];
-    let lag = lags()[1];
-    let calm = run(way, lag, None).await;
-    for first in 0..calm {
-        for second in 0..calm {
-            let rig = Rig::new(77);
-            rig.directory.set_lag(lag);
-            let id = rig.create(way.settings.clone()).await;
-            rig.effects.plan(first, Fate::StopAfter);
-            stopped(&rig, id).await;
-            rig.effects.plan(second, Fate::StopAfter);
-            stopped(&rig, id).await;
-            rig.effects.forgive();
-            rig.settle(id, TimeDelta::hours(4)).await;
-            rig.assert_clean(id, 1).await;
+async fn wherever_it_is_dropped_the_same_process_finishes_it() {
+    for way in WAYS {
+        let calm = run(way, lags()[1], None).await;
+        for effect in 0..calm {
+            for fate in [Fate::StopBefore, Fate::StopAfter] {
+                let (rig, id) = begin(way, lags()[1]).await;
+                rig.effects.plan(effect, fate);
+                let rotator = rig.rotator();
+                let mut work = rotator.lease(id).await.unwrap();
+                let _ = rig.effects.run(advance(&rig, &rotator, &mut work)).await;
+                rig.effects.forgive();
+                advance(&rig, &rotator, &mut work).await;
+                finish(way, &rig, id, &format!("{effect} {fate:?}, same process")).await;
+            }
         }
     }
 }
 
-struct Way {
-    name: &'static str,
-    settings: RotationSettings,
-    cause: Cause,
+/// Every step is made by two processes from the same record: the first one is overtaken after it has
+/// decided, and goes on when the other one is through.
+#[tokio::test(start_paused = true)]
+async fn every_step_is_made_twice_and_counts_once() {
+    for way in WAYS {
+        for lag in lags() {
+            let mut steps = 0;
+            while overtaken(way, lag, steps).await {
+                steps += 1;
+                assert!(steps < 300, "{}: no end", way.name);
+            }
+            assert!(steps >= 1, "{}", way.name);
+        }
+    }
 }
 
-fn ways() -> [Way; 4] {
-    let mut single = settings();
-    single.proofs = 1;
-    single.grace = Seconds(0);
-    [
-        Way {
-            name: "initial",
-            settings: settings(),
-            cause: Cause::Initial,
-        },
-        Way {
-            name: "with grace",
-            settings: settings(),
-            cause: Cause::Manual,
-        },
-        Way {
-            name: "emergency",
-            settings: settings(),
-            cause: Cause::Emergency,
-        },
-        Way {
-            name: "one proof",
-            settings: single,
-            cause: Cause::Manual,
-        },
-    ]
+async fn overtaken(way: &Way, lag: Lag, steps: usize) -> bool {
+    let (rig, id) = begin(way, lag).await;
+    let rotator = rig.rotator();
+    let mut work = rotator.lease(id).await.unwrap();
+    for _ in 0..steps {
+        let advance = rotator.advance(&mut work).await.unwrap();
+        if let Advance::Waiting {
+            until: Some(at), ..
+        } = advance
+        {
+            rig.pass(at - rig.clock.now()).await;
+        }
+        if !work.is_held() {
+            let gone = rig.store.load(id).await.unwrap().is_none();
+            if gone || rig.status(id).await.is_settled() {
+                return false;
+            }
+            work = rotator.lease(id).await.unwrap();
+        }
+    }
+    rig.pass(TimeDelta::seconds(31)).await;
+    let other = rig.rotator();
+    let mut taken = other.lease(id).await.unwrap();
+    other.advance(&mut taken).await.unwrap();
+    // The same step again, by who was overtaken. It is refused, or comes to nothing.
+    drop(rotator.advance(&mut work).await);
+    rig.watch.check();
+    advance(&rig, &other, &mut taken).await;
+    finish(way, &rig, id, &format!("overtaken after {steps} steps")).await;
+    true
+}
+
+/// A process is held up in the middle of an effect for longer than its lease, as by a paused virtual
+/// machine. Others finish the work, and then the effect takes place after all.
+#[tokio::test(start_paused = true)]
+async fn an_effect_that_comes_minutes_or_hours_late_harms_nothing() {
+    for way in WAYS {
+        let calm = run(way, lags()[0], None).await;
+        for effect in 0..calm {
+            for span in [TimeDelta::minutes(3), TimeDelta::hours(4)] {
+                late(way, effect, span).await;
+            }
+        }
+    }
+}
+
+async fn late(way: &Way, effect: usize, span: TimeDelta) {
+    let (rig, id) = begin(way, lags()[0]).await;
+    rig.effects.plan(effect, Fate::Stall);
+    let rotator = rig.rotator();
+    let mut work = rotator.lease(id).await.unwrap();
+    let mut late = Box::pin(advance(&rig, &rotator, &mut work));
+    if rig.effects.until_stalled(&mut late).await {
+        rig.watch.expect_a_late_mint();
+        rig.effects.forgive();
+        rig.settle(id, span).await;
+        rig.effects.let_go();
+        late.await;
+    }
+    finish(way, &rig, id, &format!("{effect} late by {span}")).await;
+}
+
+/// Two stops in one rotation: the second one while recovering from the first.
+#[tokio::test(start_paused = true)]
+async fn wherever_it_stops_twice_nothing_is_lost() {
+    let lag = lags()[1];
+    for way in WAYS.iter().take(cases(2, 99) as usize) {
+        let calm = run(way, lag, None).await;
+        for first in 0..calm {
+            for second in 0..calm {
+                let (rig, id) = begin(way, lag).await;
+                rig.effects.plan(first, Fate::StopAfter);
+                stopped(&rig, id).await;
+                rig.effects.plan(second, Fate::StopAfter);
+                stopped(&rig, id).await;
+                rig.effects.forgive();
+                finish(way, &rig, id, &format!("stopped at {first}, then {second}")).await;
+            }
+        }
+    }
 }
 
 fn lags() -> [Lag; 2] {
@@ -85,38 +153,56 @@ fn lags() -> [Lag; 2] {
     ]
 }
 
-/// Rotates once, with one effect meeting its fate, and returns how many effects it took.
-async fn run(way: &Way, lag: Lag, planned: Option<(usize, Fate)>) -> usize {
-    let rig = Rig::new(42);
+async fn begin(way: &Way, lag: Lag) -> (Rig, ConnectionId) {
+    let (rig, _, _) = Rig::new(42).with_sinks();
     rig.directory.set_lag(lag);
-    let id = rig.create(way.settings.clone()).await;
-    let mut generation = 1;
-    if way.cause != Cause::Initial {
-        rig.settle(id, TimeDelta::hours(1)).await;
-        rig.request(id, way.cause).await;
-        generation = 2;
-    }
+    let id = (way.begin)(&rig).await;
+    (rig, id)
+}
+
+/// Goes one way, with one effect meeting its fate, and returns how many effects it took.
+async fn run(way: &Way, lag: Lag, planned: Option<(usize, Fate)>) -> usize {
+    let (rig, id) = begin(way, lag).await;
     let before = rig.effects.count();
     if let Some((effect, fate)) = planned {
         rig.effects.plan(effect, fate);
     }
-
     stopped(&rig, id).await;
     let effects = rig.effects.count() - before;
-    let left = rig.settle(id, TimeDelta::hours(4)).await;
-
-    assert_eq!(
-        left,
-        None,
-        "{}: {planned:?}: {:?}",
-        way.name,
-        rig.status(id).await
-    );
-    rig.assert_clean(id, generation).await;
+    finish(way, &rig, id, &format!("{planned:?}")).await;
     effects
 }
 
 /// Drives as one process does, until it is done or stops.
-async fn stopped(rig: &Rig, id: keywheel_connection::ConnectionId) {
-    let _ = rig.effects.run(rig.settle(id, TimeDelta::hours(4))).await;
+async fn stopped(rig: &Rig, id: ConnectionId) {
+    let _ = rig.effects.run(rig.settle(id, TimeDelta::hours(30))).await;
+}
+
+async fn finish(way: &Way, rig: &Rig, id: ConnectionId, what: &str) {
+    // A deletion waits until no marker of its own can turn up any more.
+    let left = rig.settle(id, TimeDelta::hours(30)).await;
+    match way.generation {
+        Some(generation) => {
+            let name = way.name;
+            assert_eq!(left, None, "{name}: {what}: {:?}", rig.status(id).await);
+            rig.assert_clean(id, generation).await;
+        }
+        None => {
+            rig.assert_deleted(id, &format!("{}: {what}", way.name))
+                .await;
+        }
+    }
+}
+
+/// Advances until the lease is given back, or for good.
+async fn advance(rig: &Rig, rotator: &Rotator, work: &mut Work) {
+    while work.is_held() {
+        match rotator.advance(work).await {
+            Ok(Advance::Stepped) => {}
+            Ok(Advance::Waiting {
+                until: Some(at), ..
+            }) => rig.pass(at - rig.clock.now()).await,
+            Ok(Advance::Waiting { until: None, .. }) | Err(_) => return,
+        }
+    }
 }

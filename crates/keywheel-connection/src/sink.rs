@@ -14,7 +14,10 @@ use crate::Connection;
 /// # Contract
 ///
 /// * **Repeatable.** The same secret may be published again, after a crash or an answer that was lost.
-/// * **In order.** Of one connection, an older secret never comes after a newer one.
+/// * **In order.** What is published later counts, whatever its generation: when a rotation is given up
+///   after a sink was told, the sink gets the secret in use again. A process that was suspended in the
+///   middle of a call may finish it after others went on. So keep [`NewSecret::order`] with the secret
+///   where that is possible, and leave out what is older than what is held.
 /// * On `Err` the sink holds either the secret that it held or the new one. Both are valid then: a
 ///   rotation that has not promoted keeps its candidate, and the replaced one stays for its grace.
 /// * The secret never reaches a log, an error or `Debug`.
@@ -74,6 +77,13 @@ impl<'a> NewSecret<'a> {
             end,
             secret,
         }
+    }
+
+    /// Returns a number that grows with every change of the connection, and so with everything that is
+    /// published of it.
+    #[must_use]
+    pub fn order(&self) -> u64 {
+        self.connection.journal.seq
     }
 }
 

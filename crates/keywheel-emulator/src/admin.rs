@@ -179,10 +179,10 @@ fn requests(service: &Service, call: &Call) -> Reply {
     let after = after(call);
     let route = call.query.get("route");
     let client_id = call.query.get("client_id");
-    let requests = service.world().log.requests();
-    let wanted: Vec<_> = requests
-        .into_iter()
-        .filter(|it| it.number > after)
+    let world = service.world();
+    let wanted: Vec<_> = world
+        .log
+        .requests_after(after)
         .filter(|it| route.is_none_or(|route| it.route.as_str() == route))
         .filter(|it| client_id.is_none_or(|id| it.client_id.as_deref() == Some(id)))
         .collect();
@@ -190,12 +190,9 @@ fn requests(service: &Service, call: &Call) -> Reply {
 }
 
 fn effects(service: &Service, call: &Call) -> Reply {
-    let after = after(call);
-    let effects = service.world().log.effects();
-    ok(&effects
-        .into_iter()
-        .filter(|it| it.number > after)
-        .collect::<Vec<_>>())
+    let world = service.world();
+    let wanted: Vec<_> = world.log.effects_after(after(call)).collect();
+    ok(&wanted)
 }
 
 fn after(call: &Call) -> u64 {

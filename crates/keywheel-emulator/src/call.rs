@@ -20,6 +20,8 @@ pub(crate) struct Call {
     /// The path's parts, decoded.
     pub(crate) segments: Vec<String>,
     pub(crate) query: Pairs,
+    /// The body as a form, when it says that it is one.
+    pub(crate) form: Pairs,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) surface: Surface,
@@ -48,6 +50,11 @@ impl Call {
             path: path.to_owned(),
             segments: path.split('/').skip(1).map(decode_segment).collect(),
             query: Pairs::parse(parts.uri.query().unwrap_or_default().as_bytes()),
+            form: if is_form(&parts.headers) {
+                Pairs::parse(&body)
+            } else {
+                Pairs::default()
+            },
             headers: parts.headers.clone(),
             body,
             surface,
@@ -74,19 +81,12 @@ impl Call {
         self.header("client-request-id")
             .and_then(|id| Uuid::try_parse(id.trim()).ok())
     }
+}
 
-    /// Returns the body as a form, when it says that it is one.
-    pub(crate) fn form(&self) -> Pairs {
-        let is_form = self
-            .header(CONTENT_TYPE.as_str())
-            .and_then(|kind| kind.split(';').next())
-            .is_some_and(|kind| kind.trim().eq_ignore_ascii_case(FORM));
-        if is_form {
-            Pairs::parse(&self.body)
-        } else {
-            Pairs::default()
-        }
-    }
+fn is_form(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    kind.and_then(|kind| kind.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case(FORM))
 }
 
 fn origin_of(parts: &http::request::Parts, fallback: &str) -> String {

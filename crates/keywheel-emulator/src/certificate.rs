@@ -46,6 +46,19 @@ impl Certificate {
         Self::from_der(&first)
     }
 
+    /// Reads a certificate in any of the forms in which clients register one: DER, PEM, or, from the Azure
+    /// CLI, the base64 that stands inside of PEM.
+    pub(crate) fn from_any(bytes: &[u8]) -> Option<Self> {
+        let bare = || {
+            let text = std::str::from_utf8(bytes).ok()?;
+            let der = STANDARD.decode(text.split_whitespace().collect::<String>());
+            Self::from_der(&der.ok()?)
+        };
+        Self::from_der(bytes)
+            .or_else(|| Self::from_pem(std::str::from_utf8(bytes).ok()?))
+            .or_else(bare)
+    }
+
     /// Returns the SHA-1 thumbprint as the portal shows it.
     pub(crate) fn thumbprint(&self) -> String {
         hex(&self.sha1)

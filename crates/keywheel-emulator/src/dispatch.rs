@@ -134,14 +134,13 @@ impl Asked {
 
     /// Returns the client id that the request claims, unverified: faults aim by it.
     fn claimed_client(&self) -> Option<String> {
-        let form = self.call.form();
-        let named = form
-            .get("client_id")
-            .or_else(|| self.call.query.get("client_id"));
+        let call = &self.call;
+        let named = call.form.get("client_id");
+        let named = named.or_else(|| call.query.get("client_id"));
         if let Some(id) = named {
             return Some(id.to_owned());
         }
-        let token = self.call.header("authorization")?.split_once(' ')?.1;
+        let token = call.header("authorization")?.split_once(' ')?.1;
         Some(Jwt::parse(token)?.claim("appid")?.to_owned())
     }
 

@@ -288,13 +288,27 @@ impl Emulator {
     /// Returns what was asked lately, oldest first, without secrets. 10,000 requests are kept.
     #[must_use]
     pub fn requests(&self) -> Vec<RequestRecord> {
-        self.service.world().log.requests()
+        self.requests_after(0)
+    }
+
+    /// Returns the requests that are kept and have a higher number.
+    #[must_use]
+    pub fn requests_after(&self, number: u64) -> Vec<RequestRecord> {
+        let world = self.service.world();
+        world.log.requests_after(number).cloned().collect()
     }
 
     /// Returns what was done lately, oldest first. 10,000 effects are kept.
     #[must_use]
     pub fn effects(&self) -> Vec<EffectRecord> {
-        self.service.world().log.effects()
+        self.effects_after(0)
+    }
+
+    /// Returns the effects that are kept and have a higher number.
+    #[must_use]
+    pub fn effects_after(&self, number: u64) -> Vec<EffectRecord> {
+        let world = self.service.world();
+        world.log.effects_after(number).cloned().collect()
     }
 
     /// Forgets what was asked and done. The numbers go on.

@@ -20,6 +20,7 @@ use url::Url;
 
 use self::flow::Purpose;
 pub(crate) use self::grant::Grants;
+pub(crate) use self::issue::pairwise;
 pub(crate) use self::refusal::{Refusal, login_headers};
 use self::token::Place;
 pub(crate) use self::token::too_many_requests;

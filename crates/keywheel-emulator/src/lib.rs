@@ -1,4 +1,4 @@
-//! Microsoft Entra ID and the application side of Microsoft Graph, on your own machine.
+#![doc = include_str!("../README.md")]
 
 mod admin;
 mod behaviour;

@@ -143,12 +143,13 @@ impl Log {
         }
     }
 
-    pub(crate) fn requests(&self) -> Vec<RequestRecord> {
-        self.requests.iter().cloned().collect()
+    /// Returns the requests with a higher number. They stand in the order in which they were answered.
+    pub(crate) fn requests_after(&self, number: u64) -> impl Iterator<Item = &RequestRecord> {
+        self.requests.iter().filter(move |it| it.number > number)
     }
 
-    pub(crate) fn effects(&self) -> Vec<EffectRecord> {
-        self.effects.iter().cloned().collect()
+    pub(crate) fn effects_after(&self, number: u64) -> impl Iterator<Item = &EffectRecord> {
+        self.effects.iter().filter(move |it| it.number > number)
     }
 
     pub(crate) fn clear(&mut self) {
@@ -167,8 +168,8 @@ pub(crate) fn body_of(call: &Call) -> Value {
     if call.body.is_empty() || call.body.len() > LARGEST_BODY {
         return Value::Null;
     }
-    match call.form() {
-        form if !form.0.is_empty() => pairs(&form),
+    match &call.form {
+        form if !form.0.is_empty() => pairs(form),
         _ => serde_json::from_slice(&call.body).map_or(Value::Null, redacted),
     }
 }

@@ -1,3 +1,5 @@
+use std::cell::RefCell;
+
 use serde::{Deserialize, Serialize};
 use uuid::{Builder, Uuid};
 
@@ -6,8 +8,39 @@ use crate::SecretText;
 /// Returns bytes nobody can guess.
 pub(crate) fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    aws_lc_rs::rand::fill(&mut bytes).expect("the system's random source answers");
+    fill(&mut bytes);
     bytes
+}
+
+/// Fills `bytes` from a supply: a token takes a dozen draws, and each call of the generator has its price.
+fn fill(bytes: &mut [u8]) {
+    thread_local! {
+        static SUPPLY: RefCell<Supply> = const { RefCell::new(Supply { drawn: [0; SUPPLY_SIZE], left: 0 }) };
+    }
+    SUPPLY.with_borrow_mut(|supply| {
+        for byte in bytes {
+            *byte = supply.next();
+        }
+    });
+}
+
+const SUPPLY_SIZE: usize = 4096;
+
+/// Random bytes, each given out once.
+struct Supply {
+    drawn: [u8; SUPPLY_SIZE],
+    left: usize,
+}
+
+impl Supply {
+    fn next(&mut self) -> u8 {
+        if self.left == 0 {
+            aws_lc_rs::rand::fill(&mut self.drawn).expect("the system's random source answers");
+            self.left = SUPPLY_SIZE;
+        }
+        self.left -= 1;
+        std::mem::take(&mut self.drawn[self.left])
+    }
 }
 
 /// Returns a fresh random GUID.
@@ -46,7 +79,7 @@ pub(crate) fn client_secret() -> SecretText {
 /// Draws `length` characters. The remainder's slight bias is of no matter for an emulator.
 fn pick(from: &[u8], length: usize) -> String {
     let mut drawn = vec![0; length];
-    aws_lc_rs::rand::fill(&mut drawn).expect("the system's random source answers");
+    fill(&mut drawn);
     drawn
         .iter()
         .map(|byte| char::from(from[usize::from(*byte) % from.len()]))

@@ -1,4 +1,5 @@
 mod plant;
+mod time;
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -376,8 +377,10 @@ pub struct SecretSeed {
     /// The key id, a GUID.
     pub key_id: Option<String>,
     /// When it becomes valid; the start when absent.
+    #[serde(deserialize_with = "time::deserialize")]
     pub start: Option<DateTime<Utc>>,
     /// When it expires; two years later when absent.
+    #[serde(deserialize_with = "time::deserialize")]
     pub end: Option<DateTime<Utc>>,
 }
 
@@ -471,6 +474,7 @@ pub struct PolicySeed {
     /// The longest lifetime of a certificate.
     pub certificate_lifetime: Option<String>,
     /// Only applications created after this are concerned; all when absent.
+    #[serde(deserialize_with = "time::deserialize")]
     pub created_after: Option<DateTime<Utc>>,
 }
 

@@ -67,20 +67,29 @@ pub(crate) async fn serve(
     let phases = phase.clone();
     loop {
         tokio::select! {
-            accepted = listener.tcp.accept() => {
-                if let Ok((tcp, _)) = accepted {
-                    let connection = Connection {
-                        listener: Arc::clone(&listener),
-                        service: Arc::clone(&service),
-                    };
-                    connections.spawn(connection.run(tcp, phases.clone()));
-                }
+            tcp = accept(&listener.tcp) => {
+                let connection = Connection {
+                    listener: Arc::clone(&listener),
+                    service: Arc::clone(&service),
+                };
+                connections.spawn(connection.run(tcp, phases.clone()));
             }
             _ = phase.wait_for(|phase| *phase == Phase::Stopping) => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
         }
     }
     while connections.join_next().await.is_some() {}
+}
+
+/// Lets the next client in. When that fails, as a rule for want of file descriptors, asking again at once
+/// would only spin.
+async fn accept(tcp: &TcpListener) -> TcpStream {
+    loop {
+        match tcp.accept().await {
+            Ok((tcp, _)) => return tcp,
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
 }
 
 struct Connection {
@@ -109,12 +118,24 @@ impl Connection {
         if let Some(fault) = handshake {
             tokio::time::sleep(fault.wait()).await;
         }
-        match &self.listener.tls {
-            Some(tls) => match tls.accept(wire).await {
-                Ok(stream) => self.speak(stream, reset, phase).await,
-                Err(_refused) => {}
-            },
-            None => self.speak(wire, reset, phase).await,
+        let Some(tls) = self.listener.tls.clone() else {
+            return self.speak(wire, reset, phase).await;
+        };
+        let mut stopping = phase.clone();
+        let accepted = tokio::select! {
+            accepted = self.in_time(tls.accept(wire)) => accepted,
+            _ = stopping.wait_for(|phase| *phase == Phase::Stopping) => return,
+        };
+        if let Ok(Ok(stream)) = accepted {
+            self.speak(stream, reset, phase).await;
+        }
+    }
+
+    /// Waits for what the client must send, for as long as it is given.
+    async fn in_time<T>(&self, sent: impl Future<Output = T>) -> Result<T, Cut> {
+        match self.listener.read_timeout {
+            Some(limit) => tokio::time::timeout(limit, sent).await.map_err(|_| Cut),
+            None => Ok(sent.await),
         }
     }
 
@@ -171,11 +192,7 @@ impl Connection {
     /// Reads a request's body; nothing when it is too large.
     async fn read(&self, body: Incoming) -> Result<Option<Bytes>, Cut> {
         let whole = Limited::new(body, LARGEST_BODY).collect();
-        let read = match self.listener.read_timeout {
-            Some(limit) => tokio::time::timeout(limit, whole).await.map_err(|_| Cut)?,
-            None => whole.await,
-        };
-        match read {
+        match self.in_time(whole).await? {
             Ok(body) => Ok(Some(body.to_bytes())),
             Err(error) if error.is::<http_body_util::LengthLimitError>() => Ok(None),
             Err(_gone) => Err(Cut),
@@ -329,5 +346,7 @@ impl AsyncWrite for Wire {
     }
 }
 
+/// How long nobody is let in after accepting failed.
+const PAUSE: Duration = Duration::from_millis(50);
 /// What Graph takes.
 const LARGEST_BODY: usize = 4 * 1024 * 1024;

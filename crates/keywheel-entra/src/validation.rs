@@ -174,8 +174,11 @@ impl TenantAccess {
     }
 
     async fn read_user(&self) -> Result<Read, ValidationError> {
-        let user = self.graph().me().await.map_err(ValidationError::graph)?;
-        Ok(Read::User(user.user_principal_name))
+        match self.graph().me().await {
+            Ok(user) => Ok(Read::User(user.user_principal_name)),
+            Err(error) if error.kind() == GraphErrorKind::Forbidden => Ok(Read::Nothing),
+            Err(error) => Err(ValidationError::graph(error)),
+        }
     }
 
     /// A token that can't be read is believed when the tenant says who it is.

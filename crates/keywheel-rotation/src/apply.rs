@@ -69,6 +69,7 @@ pub(crate) enum Outcome {
     },
     PublishFailed(Failure),
     Quarantined,
+    SetBack,
     Reminded {
         days: u16,
     },
@@ -183,6 +184,7 @@ impl Change<'_> {
             }
             Outcome::Finished => self.finished(rotation, secrets),
             Outcome::Reminded { days } => self.reminded(secrets, *days),
+            Outcome::SetBack => rotation.since = self.now,
             Outcome::TookLeave => self.took_leave(rotation, secrets),
         }
     }

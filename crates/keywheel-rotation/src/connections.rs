@@ -3,6 +3,7 @@ mod control;
 mod create;
 mod error;
 mod leave;
+mod read;
 mod secrets;
 
 use std::fmt;
@@ -17,6 +18,7 @@ pub use self::control::{Disabled, Requested};
 pub use self::create::{NewConnection, NewManaged, Validated};
 pub use self::error::{ConnectionError, ConnectionErrorKind};
 pub use self::leave::Farewell;
+pub use self::read::LiveSecrets;
 use crate::rotator::wake_at;
 use crate::{History, Plan, Policy, RotatorParts, Status};
 

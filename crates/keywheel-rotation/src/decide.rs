@@ -1,7 +1,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
-    Candidate, Cause, Connection, Debt, DebtReason, Held, Mode, Origin, Phase, Rotation, Secrets,
-    Trouble, TroubleKind,
+    Candidate, Cause, Connection, Debt, DebtReason, Held, Mode, Phase, Rotation, Secrets, Trouble,
+    TroubleKind,
 };
 use keywheel_core::KeyId;
 use keywheel_schedule::{Lifetime, Why};
@@ -29,7 +29,7 @@ pub enum Step {
     },
     /// *Effect.* Give the current secret to a sink.
     Deliver {
-        /// Its place in [`Policy::sinks_after`].
+        /// Its place in [`Policy::sinks_after`] followed by [`Policy::sinks_before`].
         sink: usize,
     },
     /// *Effect.* Read the application: for dead markers, and for secrets that Graph did not know.
@@ -52,6 +52,8 @@ pub enum Step {
     TakeLeave,
     /// *Record only.* The candidate was refused for too long.
     Quarantine,
+    /// *Record only.* The clock was set back by more than an interval: due dates count from now.
+    SetBack,
     /// *Record only.* The candidate is proven: make it the current secret.
     Promote,
     /// *Record only.* The replaced secret is gone: the rotation is over.
@@ -147,8 +149,11 @@ fn record_only(
     if rotation.abort || (candidate.is_some() && rotation.run.is_none()) {
         return Some(Step::Abort);
     }
-    if rotation.farewell.is_some() && owes_farewell(rotation, secrets) {
+    if rotation.farewell.is_some() && !rotation.took_leave {
         return Some(Step::TakeLeave);
+    }
+    if is_ahead_of(rotation, now) {
+        return Some(Step::SetBack);
     }
     if candidate.is_some_and(|candidate| is_ready(candidate, rotation, policy)) {
         return Some(Step::Promote);
@@ -165,17 +170,6 @@ fn record_only(
     }
     let days = reminder(&secrets.current, now).filter(|_| is_stuck(rotation))?;
     Some(Step::Remind { days })
-}
-
-/// Whether a secret that we minted is neither gone nor owed.
-fn owes_farewell(rotation: &Rotation, secrets: &Secrets) -> bool {
-    let owed = |held: &Held| {
-        let minted = matches!(held.origin, Origin::Minted(_));
-        let known = |key_id| rotation.debts.iter().any(|debt| debt.key_id == key_id);
-        minted && held.key_id.is_some_and(|key_id| !known(key_id))
-    };
-    let previous = secrets.previous.as_ref();
-    rotation.candidate().is_some() || owed(&secrets.current) || previous.is_some_and(owed)
 }
 
 fn is_proven(candidate: &Candidate, rotation: &Rotation) -> bool {
@@ -318,7 +312,7 @@ fn inspect(rotation: &Rotation) -> Option<Item> {
 
 fn deliver(rotation: &Rotation, policy: &Policy) -> Option<Item> {
     let known = rotation.deliveries.iter().filter_map(|delivery| {
-        let mut sinks = policy.sinks_after.iter();
+        let mut sinks = policy.sinks_after.iter().chain(&policy.sinks_before);
         Some((
             delivery.next_at,
             sinks.position(|sink| *sink == delivery.sink)?,
@@ -352,7 +346,7 @@ fn mint(
     if !may_mint(rotation) {
         return None;
     }
-    let (at, cause) = if let Some(at) = repair_at(rotation, secrets, policy) {
+    let (at, cause) = if let Some(at) = repair_at(secrets, policy) {
         (at, Cause::Repair)
     } else if is_promoted(rotation) || !has_slot(rotation, secrets, now, policy) {
         return None;
@@ -389,10 +383,9 @@ fn holds_up_mint(trouble: &Trouble) -> bool {
 
 /// When the current secret is replaced because Entra refuses it for too long, while the one before it
 /// still works. That one waits for it: see [`Rotator`](crate::Rotator).
-fn repair_at(rotation: &Rotation, secrets: &Secrets, policy: &Policy) -> Option<DateTime<Utc>> {
+fn repair_at(secrets: &Secrets, policy: &Policy) -> Option<DateTime<Utc>> {
     let refused = secrets.current.refused_since?;
-    let replaced = rotation.run.is_none() || is_promoted(rotation);
-    let fallback = secrets.previous.is_some() && replaced;
+    let fallback = secrets.previous.is_some();
     fallback.then_some(refused + policy.patience)
 }
 
@@ -423,9 +416,7 @@ pub fn next_due(
         return None;
     }
     let plan = &rotation.settings.plan;
-    let interval = TimeDelta::days(plan.schedule().interval_days().into());
-    // A clock that ran far ahead covered due dates that have not come; they are not skipped.
-    let since = if rotation.since > now + interval {
+    let since = if is_ahead_of(rotation, now) {
         now
     } else {
         rotation.since
@@ -440,9 +431,17 @@ pub fn next_due(
     Some((due.at(), cause))
 }
 
+/// A clock that ran far ahead covered due dates that have not come; they are not skipped.
+fn is_ahead_of(rotation: &Rotation, now: DateTime<Utc>) -> bool {
+    let schedule = rotation.settings.plan.schedule();
+    rotation.since > now + TimeDelta::days(schedule.interval_days().into())
+}
+
 /// Our secrets on the application stay within the budget, but the end of the current one beats it.
 fn has_slot(rotation: &Rotation, secrets: &Secrets, now: DateTime<Utc>, policy: &Policy) -> bool {
-    let live = 1 + rotation.debts.len();
+    let current = secrets.current.key_id;
+    let others = rotation.debts.iter().map(|debt| Some(debt.key_id));
+    let live = 1 + others.filter(|key_id| *key_id != current).count();
     let may_exceed = rotation.settings.mode == Mode::Overlap && is_ending(rotation, secrets, now);
     live < policy.slots || may_exceed
 }
@@ -496,3 +495,6 @@ fn remind_or_wait(current: &Held, now: DateTime<Utc>) -> Step {
         None => wait(next_reminder(current, now), Waiting::Idle),
     }
 }
+
+#[cfg(test)]
+mod tests;

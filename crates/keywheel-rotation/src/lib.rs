@@ -19,6 +19,9 @@
 //!
 //! A process that stops between any two of these loses nothing: the record says how far it got.
 //!
+//! `STATES.md` beside this crate's manifest draws the states, and `FAULTS.md` lists what can go wrong at each
+//! point, what happens then, and the test that shows it.
+//!
 //! # Who else hears of it
 //!
 //! * [`EventDelivery`] takes every event from the store's outbox to an [`EventHandler`], at least once and
@@ -46,8 +49,8 @@ mod status;
 mod worker;
 
 pub use self::connections::{
-    ConnectionError, ConnectionErrorKind, Connections, Disabled, Farewell, NewConnection,
-    NewManaged, Requested, Validated,
+    ConnectionError, ConnectionErrorKind, Connections, Disabled, Farewell, LiveSecrets,
+    NewConnection, NewManaged, Requested, Validated,
 };
 pub use self::decide::{Step, Waiting, decide, next_due};
 pub use self::delivery::{

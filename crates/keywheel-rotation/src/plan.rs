@@ -2,7 +2,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
-    Cause, Connection, Inspection, Marker, RotationId, RotationRequest, Sealed,
+    Cause, Connection, Debt, DebtReason, Inspection, Marker, RotationId, RotationRequest, Sealed,
 };
 use keywheel_core::KeyId;
 use serde::Serialize;
@@ -133,7 +133,11 @@ impl DryRun<'_> {
                 self.apply(&Outcome::Published { sink });
             }
             Step::Deliver { sink } => {
-                let sink = self.policy.sinks_after[sink].clone();
+                let policy = self.policy;
+                let mut sinks = policy.sinks_after.iter().chain(&policy.sinks_before);
+                let Some(sink) = sinks.nth(sink).cloned() else {
+                    return false;
+                };
                 self.call(Call::Sink(sink.clone()), None);
                 self.apply(&Outcome::Delivered { sink });
             }
@@ -142,6 +146,9 @@ impl DryRun<'_> {
                 self.apply(&Outcome::Inspected(self.nothing_new()));
             }
             Step::Retire { key_id } => {
+                if self.is_proven_anew(key_id) {
+                    self.call(Call::Token, None);
+                }
                 self.call(Call::RemovePassword, Some(key_id));
                 self.apply(&Outcome::Removed { key_id });
             }
@@ -197,6 +204,16 @@ impl DryRun<'_> {
         }
         let read = last.then(|| self.nothing_new());
         self.apply(&Outcome::Proved { read });
+    }
+
+    /// Whether the current secret is proven again before this one goes.
+    fn is_proven_anew(&self, key_id: KeyId) -> bool {
+        let since = self.connection.secrets().map(|s| s.current.since);
+        let stale = since.is_some_and(|since| self.now - since > self.policy.fresh);
+        let debts = self.connection.rotation.iter().flat_map(|r| &r.debts);
+        let superseded = |debt: &Debt| debt.reason == DebtReason::Superseded;
+        let mut debts = debts.filter(|debt| debt.key_id == key_id);
+        stale && debts.any(superseded)
     }
 
     fn nothing_new(&self) -> Inspection {

@@ -133,10 +133,12 @@ impl Status {
         status
     }
 
-    /// Tells whether nothing is unfinished: no rotation asked for or running, no debt, no doubt.
+    /// Tells whether nothing is unfinished: no rotation asked for or running, no debt, no doubt, and no
+    /// deletion.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.run.is_none()
+        !self.leaving
+            && self.run.is_none()
             && self.requested.is_none()
             && self.candidate_key_id.is_none()
             && self.debts.is_empty()

@@ -135,15 +135,11 @@ struct Thread {
 
 impl Thread {
     fn run(mut self, jobs: &Receiver<Job>) {
+        // How many writes shared the last commit: about as many are on their way.
+        let mut crowd = 1;
         while let Ok(first) = jobs.recv() {
-            let mut batch = Vec::new();
-            let mut close = None;
-            for job in std::iter::once(first).chain(jobs.try_iter().take(BATCH)) {
-                match job {
-                    Job::Close(done) => close = Some(done),
-                    Job::Write(task) => batch.push(task),
-                }
-            }
+            let (batch, close) = collect(jobs, first, crowd);
+            crowd = batch.len();
             self.commit(batch);
             if let Some(done) = close {
                 drop(self.connection);
@@ -216,6 +212,30 @@ impl Thread {
     }
 }
 
+/// Collects what shares a commit: what has arrived, and while fewer than the `crowd` of the last commit have,
+/// what comes at once. Those callers were answered together and the first of them is back already; without the
+/// others it would have a commit for itself, and they the next one. Who writes alone never waits.
+fn collect(
+    jobs: &Receiver<Job>,
+    first: Job,
+    crowd: usize,
+) -> (Vec<Box<dyn Pending>>, Option<oneshot::Sender<()>>) {
+    let mut batch = Vec::new();
+    let mut next = Some(first);
+    while let Some(job) = next {
+        match job {
+            Job::Close(done) => return (batch, Some(done)),
+            Job::Write(task) => batch.push(task),
+        }
+        next = match batch.len() {
+            BATCH.. => None,
+            length if length < crowd => jobs.recv_timeout(COMING).ok(),
+            _ => jobs.try_recv().ok(),
+        };
+    }
+    (batch, None)
+}
+
 /// A write whose caller waits.
 trait Pending: Send {
     fn apply(&mut self, writing: &mut Writing<'_>) -> rusqlite::Result<()>;
@@ -254,6 +274,9 @@ impl<W: Write> Pending for Task<W> {
 
 /// How many writes share a commit at most: what a second of waiting is worth.
 const BATCH: usize = 512;
+
+/// How long the next one of a crowd may take to come: less than a commit takes.
+const COMING: Duration = Duration::from_micros(500);
 
 /// How far the clock may be set back without a look at the leases: they last that much longer.
 const STEP: i64 = 1_000_000;

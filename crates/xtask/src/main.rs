@@ -1,6 +1,8 @@
 //! The workspace's own commands. `cargo xtask test` is the one that newcomers and CI run.
 
 mod deny;
+mod mutants;
+mod simulate;
 mod step;
 mod test;
 
@@ -10,7 +12,12 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask test            format, lints, tests, examples, docs, dependencies
 cargo xtask test --quick    without what is slow: examples, docs, dependencies
-cargo xtask test --full     the same, with every count as the issues state it";
+cargo xtask test --full     the same, with every count as the issues state it
+cargo xtask mutants [word]  breaks the engine's rules one by one; the tests must notice each
+
+cargo xtask simulate --seeds N [--from SEED]          runs seeds of the simulation, optimised
+cargo xtask simulate --seed SEED [--mutant NAME]      tells the story of one
+cargo xtask simulate --mutants N                      looks for each defect in N seeds";
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -19,6 +26,9 @@ fn main() -> ExitCode {
         ["test"] => test::run(test::Extent::Plain),
         ["test", "--quick"] => test::run(test::Extent::Quick),
         ["test", "--full"] => test::run(test::Extent::Full),
+        ["mutants"] => mutants::run(None),
+        ["mutants", word] => mutants::run(Some(word)),
+        ["simulate", options @ ..] if !options.is_empty() => simulate::run(options),
         _ => {
             eprintln!("{USAGE}");
             ExitCode::from(2)

@@ -39,6 +39,7 @@ pub(crate) fn run(extent: Extent) -> ExitCode {
     steps.run("tests and doctests", &mut tests);
     if extent != Extent::Quick {
         slow(&mut steps);
+        clients(&mut steps, extent);
     }
     steps.finish()
 }
@@ -63,4 +64,16 @@ fn slow(steps: &mut Steps) {
             .env("RUSTDOCFLAGS", "-D warnings"),
     );
     steps.call("dependencies (cargo deny)", deny::check);
+}
+
+/// Other people's clients against the emulator. They are installed where they are missing: seconds for
+/// Python and Node, minutes for Rust the first time.
+fn clients(steps: &mut Steps, extent: Extent) {
+    // The features of the whole workspace, so that nothing is built anew.
+    let mut arguments =
+        "test --workspace --all-features --locked --test interop -- --ignored".to_owned();
+    if extent != Extent::Full {
+        arguments.push_str(" --skip for_node");
+    }
+    steps.run("other people's clients", &mut cargo(&arguments));
 }

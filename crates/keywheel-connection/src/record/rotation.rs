@@ -29,7 +29,11 @@ pub struct Rotation {
     /// Since when the connection is to be deleted, with all the secrets that we minted.
     pub farewell: Option<DateTime<Utc>>,
 
-    /// When the last rotation began, or the connection was enrolled: due dates up to here are done with.
+    /// Whether everything that must go before the connection is deleted is a debt, or was.
+    #[serde(default)]
+    pub took_leave: bool,
+    /// When the last rotation began, the connection was enrolled, or its plan changed: due dates up to here
+    /// are done with.
     pub since: DateTime<Utc>,
     /// The rotation that has begun and is not confirmed.
     pub run: Option<Run>,
@@ -61,6 +65,7 @@ impl Rotation {
             offer: None,
             abort: false,
             farewell: None,
+            took_leave: false,
             since,
             run: None,
             phase: Phase::Idle,

@@ -182,8 +182,16 @@ impl Sealer for KeyRing {
             .aead
             .open_in_place(nonce, Aad::from(context.to_bytes()), &mut data)
             .map_err(|_| damaged())?;
-        let text = std::str::from_utf8(opened).map_err(|_| damaged())?;
-        Ok(Secret::new(text))
+        let length = opened.len();
+        data.truncate(length);
+        // Moved into the secret, so that there is no other copy to wipe.
+        match String::from_utf8(std::mem::take(&mut *data)) {
+            Ok(text) => Ok(Secret::new(text)),
+            Err(error) => {
+                error.into_bytes().zeroize();
+                Err(damaged())
+            }
+        }
     }
 
     fn key_id(&self) -> &str {

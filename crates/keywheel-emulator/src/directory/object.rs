@@ -130,6 +130,12 @@ impl Object {
         self.properties.insert(name.to_owned(), value);
     }
 
+    /// Sets what a `POST` or `PATCH` brings. What it leaves out of an object stays as it is, as the service
+    /// does it: a new list of redirect URIs takes no logout URL away.
+    pub(crate) fn change(&mut self, wanted: Map<String, Value>) {
+        merge(&mut self.properties, wanted);
+    }
+
     pub(crate) fn property(&self, name: &str) -> Value {
         self.properties.get(name).cloned().unwrap_or(Value::Null)
     }
@@ -256,6 +262,18 @@ impl Object {
             .and_then(Value::as_array)
             .into_iter()
             .flatten()
+    }
+}
+
+fn merge(into: &mut Map<String, Value>, wanted: Map<String, Value>) {
+    for (name, value) in wanted {
+        if name.starts_with("@odata.") {
+            continue;
+        }
+        match (into.get_mut(&name), value) {
+            (Some(Value::Object(held)), Value::Object(value)) => merge(held, value),
+            (_, value) => drop(into.insert(name, value)),
+        }
     }
 }
 

@@ -199,10 +199,7 @@ fn new_key(
     }
     let certificate = body::text(sent, "key")?
         .and_then(|key| STANDARD.decode(key.trim()).ok())
-        .and_then(|der| {
-            Certificate::from_der(&der)
-                .or_else(|| Certificate::from_pem(std::str::from_utf8(&der).ok()?))
-        })
+        .and_then(|bytes| Certificate::from_any(&bytes))
         .ok_or_else(|| GraphError::invalid("Key credential value is not a valid certificate."))?;
     let start =
         body::date(sent, "startDateTime")?.unwrap_or_else(|| now.max(certificate.not_before));

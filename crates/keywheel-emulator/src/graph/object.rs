@@ -72,7 +72,7 @@ pub(crate) fn update(request: &Request<'_>) -> Result<Reply, GraphError> {
     check_properties(kind, &wanted)?;
     check_unique(request.tenant(world)?, Some(before.id), &wanted)?;
     let object = request.object_mut(world)?;
-    object.properties.extend(wanted);
+    object.change(wanted);
     if let Some(keys) = keys {
         object.keys = keys;
     }
@@ -129,7 +129,7 @@ fn new_application(
     let mut object = Object::application(random::guid(), random::guid(), &name, now);
     object.set("publisherDomain", json!(tenant.default_domain()));
     object.set("createdByAppId", json!(request.caller.client_id));
-    object.properties.extend(wanted);
+    object.change(wanted);
     if request.caller.is_user || world.behaviours.creator_owns {
         object
             .owners
@@ -177,7 +177,7 @@ fn new_principal(
         })?;
     let now = request.seen.now;
     let mut object = Object::principal_of(application, random::guid(), home.id, now);
-    object.properties.extend(wanted);
+    object.change(wanted);
     if request.caller.is_user || world.behaviours.creator_owns {
         object
             .owners

@@ -116,6 +116,7 @@ fn of_collection(call: &Call, prefix: &'static str, kind: Kind, rest: &[&str]) -
         [] if call.method == Method::POST => on(Route::Create, false),
         [] => on(Route::List, true),
         ["$count"] => on(Route::Count, call.method != Method::GET),
+        ["delta" | "delta()" | "microsoft.graph.delta()"] => on(Route::Unserved, false),
         [id, rest @ ..] => of_object(call, prefix, kind, Key::Id((*id).to_owned()), rest),
     }
 }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 use super::{GraphError, Request, body, permission, render};
 use crate::call::Reply;
 use crate::directory::{Policy, Restriction};
+use crate::identity;
 use crate::world::World;
 
 /// `GET /me`: only for a signed-in user.
@@ -78,7 +79,11 @@ pub(crate) fn user_info(request: &Request<'_>) -> Result<Reply, GraphError> {
     let user = user.ok_or_else(GraphError::forbidden)?;
     Ok(Reply::json(
         StatusCode::OK,
-        &json!({ "sub": user.id, "name": user.display_name, "email": user.name }),
+        // The subject of the id token, as OpenID Connect Core 5.3.2 has it.
+        &json!({
+            "sub": identity::pairwise(user.id, &request.caller.client_id.to_string()),
+            "name": user.display_name, "email": user.name,
+        }),
     ))
 }
 

@@ -96,7 +96,7 @@ pub(crate) fn error_page(description: &str) -> Next {
 
 fn parameters(call: &Call) -> Pairs {
     let mut pairs = call.query.clone();
-    pairs.0.extend(call.form().0);
+    pairs.0.extend(call.form.0.iter().cloned());
     pairs
 }
 

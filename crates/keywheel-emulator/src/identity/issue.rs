@@ -130,9 +130,13 @@ impl UserTokens<'_> {
 
     /// Returns a subject that only one application knows the user by.
     fn pairwise(&self, application: &str) -> String {
-        let both = format!("{}{application}", self.user.id);
-        encode(digest(&SHA256, both.as_bytes()))
+        pairwise(self.user.id, application)
     }
+}
+
+/// Returns the subject by which one application, and no other, knows a user.
+pub(crate) fn pairwise(user: Uuid, application: &str) -> String {
+    encode(digest(&SHA256, format!("{user}{application}").as_bytes()))
 }
 
 /// The claims of an access token, all but the times.

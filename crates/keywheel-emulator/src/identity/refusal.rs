@@ -1,8 +1,8 @@
 use chrono::{DateTime, Utc};
 use http::header::{
-    CACHE_CONTROL, EXPIRES, PRAGMA, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, EXPIRES, PRAGMA, SET_COOKIE, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -183,7 +183,7 @@ impl Refusal {
 
     /// Returns the look-up page's address for the codes that have been recorded with one.
     pub(crate) fn uri(&self, origin: &str) -> Option<String> {
-        const KNOWN: [u32; 4] = [53_003, 500_011, 7_000_215, 7_000_272];
+        const KNOWN: [u32; 3] = [53_003, 500_011, 7_000_215];
         KNOWN
             .contains(&self.code)
             .then(|| format!("{origin}/error?code={}", self.code))
@@ -229,4 +229,20 @@ pub(crate) fn token_headers(reply: &mut Reply) {
     reply.set(CACHE_CONTROL, "no-store, no-cache");
     reply.set(PRAGMA, "no-cache");
     reply.set(EXPIRES, "-1");
+    reply.set(P3P, r#"CP="DSP CUR OTPi IND OTRi ONL FIN""#);
+    let code = reply.note.code.as_deref().unwrap_or("0");
+    let telemetry = format!("1,{code},0,,");
+    reply.set(CLIENT_TELEMETRY, &telemetry);
+    for cookie in COOKIES {
+        let value = HeaderValue::from_static(cookie);
+        reply.headers.append(SET_COOKIE, value);
+    }
 }
+
+const P3P: HeaderName = HeaderName::from_static("p3p");
+const CLIENT_TELEMETRY: HeaderName = HeaderName::from_static("x-ms-clitelem");
+/// Which part of the service answered. Clients with a cookie jar bring them again; nobody needs them.
+const COOKIES: [&str; 2] = [
+    "x-ms-gateway-slice=estsfd; path=/; secure; httponly",
+    "stsservicecookie=estsfd; path=/; secure; httponly",
+];

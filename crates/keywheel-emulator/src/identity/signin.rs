@@ -47,7 +47,7 @@ pub(crate) fn begin(call: &Call, place: &Place<'_>, ids: Ids, purpose: Purpose) 
 
 /// `POST /{tenant}/login`: user and password.
 pub(crate) fn signed(call: &Call, place: &Place<'_>, ids: Ids) -> Reply {
-    let form = call.form();
+    let form = &call.form;
     let world = &mut *place.service.world();
     let Some(mut flow) = form
         .get("ctx")
@@ -86,7 +86,7 @@ pub(crate) fn signed(call: &Call, place: &Place<'_>, ids: Ids) -> Reply {
 
 /// `POST /{tenant}/consent`: accepted or declined.
 pub(crate) fn consented(call: &Call, place: &Place<'_>, ids: Ids) -> Reply {
-    let form = call.form();
+    let form = &call.form;
     let world = &mut *place.service.world();
     let Some(flow) = form
         .get("ctx")

@@ -66,7 +66,7 @@ pub(crate) fn answer(
     number: u64,
     mut ids: Ids,
 ) -> Reply {
-    let form = call.form();
+    let form = &call.form;
     let asked = form
         .get("client-request-id")
         .and_then(|id| Uuid::try_parse(id).ok());
@@ -82,7 +82,7 @@ pub(crate) fn answer(
     let exchange = Exchange {
         service,
         call,
-        form: &form,
+        form,
         tenant,
         seen,
         number,
@@ -94,7 +94,7 @@ pub(crate) fn answer(
             refusal.reply(ids, seen.now, behaviours, &call.origin)
         }
     };
-    reply.note.client_id = client::named(call, &form);
+    reply.note.client_id = client::named(call, form);
     if call.header("origin").is_some() {
         reply.set(ACCESS_CONTROL_ALLOW_ORIGIN, "*");
     }

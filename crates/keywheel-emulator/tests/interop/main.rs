@@ -1,7 +1,8 @@
 //! Other people's clients, unmodified, over https with a private CA.
 //!
-//! They are ignored by default because the first run installs them: minutes for Rust, seconds for Python. The full
-//! test command runs them: `cargo test -p keywheel-emulator --test interop -- --include-ignored`.
+//! They are ignored by default because the first run installs them: minutes for Rust, seconds for Python and Node.
+//! `cargo xtask test` runs them, those for Node with `--full`; by hand it is
+//! `cargo test -p keywheel-emulator --test interop -- --ignored`.
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
 use std::path::{Path, PathBuf};
@@ -53,6 +54,7 @@ impl Stage {
             .env("KEYWHEEL_GRAPH_ENDPOINT", self.emulator.graph())
             .env("SSL_CERT_FILE", self.file("ca.pem"))
             .env("REQUESTS_CA_BUNDLE", self.file("ca.pem"))
+            .env("NODE_EXTRA_CA_CERTS", self.file("ca.pem"))
             .env("NO_PROXY", "localhost")
             .output()
             .await;
@@ -81,11 +83,45 @@ async fn msal_and_azure_identity_for_python_sign_in() {
 
     let output = stage.run(&python, &[&source.join("clients.py")]).await;
 
-    assert_eq!(
-        output.lines().filter(|line| line.ends_with(" ok")).count(),
-        8,
-        "{output}"
-    );
+    assert_eq!(passed(&output), 8, "{output}");
+}
+
+fn passed(output: &str) -> usize {
+    output.lines().filter(|line| line.ends_with(" ok")).count()
+}
+
+#[tokio::test]
+#[ignore = "installs MSAL, @azure/identity and others for Node"]
+async fn msal_and_azure_identity_for_node_sign_in() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/node");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulator-node");
+    std::fs::create_dir_all(&folder).unwrap();
+    let lock = "package-lock.json";
+    let same =
+        |it: &str| std::fs::read(source.join(it)).ok() == std::fs::read(folder.join(it)).ok();
+    let installed = same(lock) && folder.join("installed").exists();
+    for name in ["package.json", lock, "clients.mjs"] {
+        std::fs::copy(source.join(name), folder.join(name)).unwrap();
+    }
+    if !installed {
+        let npm = Command::new("npm")
+            .args(["ci", "--silent", "--no-audit", "--no-fund"])
+            .current_dir(&folder)
+            .output()
+            .await;
+        succeeded(
+            npm,
+            "Node 20 with npm must reach a package registry: apt-get install nodejs npm",
+        );
+        std::fs::write(folder.join("installed"), "").unwrap();
+    }
+    let stage = Stage::set().await;
+
+    let output = stage
+        .run(Path::new("node"), &[&folder.join("clients.mjs")])
+        .await;
+
+    assert_eq!(passed(&output), 11, "{output}");
 }
 
 /// Makes the virtual environment, or takes the one that an earlier run made for the same requirements.

@@ -265,6 +265,16 @@ async fn applications_are_created_changed_and_deleted() {
         bench.graph(Method::GET, &path, None).await.json()["displayName"],
         "changed"
     );
+    let change =
+        json!({ "@odata.type": "#microsoft.graph.application", "web": { "redirectUris": [] } });
+    assert_eq!(patch(change).await.status, 204);
+    let after = bench.graph(Method::GET, &path, None).await.json();
+    assert_eq!(
+        after["web"]["implicitGrantSettings"],
+        json!({ "enableAccessTokenIssuance": false, "enableIdTokenIssuance": false }),
+        "what a change leaves out of an object stays"
+    );
+    assert!(after.get("@odata.type").is_none(), "{after}");
     for (change, code) in [
         (json!({ "displayName": 5 }), "Request_BadRequest"),
         (json!({ "appId": body["appId"] }), "Request_BadRequest"),

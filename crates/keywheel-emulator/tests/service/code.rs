@@ -873,11 +873,8 @@ async fn a_signed_in_administrator_manages_applications_and_another_user_what_he
 #[tokio::test]
 async fn userinfo_and_logout_answer() {
     let bench = bench().await;
-    let token = text(
-        &redeem(&bench, &code(&bench, &[], USER), &[]).await,
-        "access_token",
-    );
-    let bearer = format!("Bearer {token}");
+    let tokens = redeem(&bench, &code(&bench, &[], USER), &[]).await;
+    let bearer = format!("Bearer {}", text(&tokens, "access_token"));
     let info = format!("{}/oidc/userinfo", bench.emulator.graph());
     let logout = format!(
         "{}/common/oauth2/v2.0/logout?post_logout_redirect_uri=https%3A%2F%2Fapp.example%2F",
@@ -888,5 +885,7 @@ async fn userinfo_and_logout_answer() {
     let logout = bench.client.get(&logout, &[]).await;
 
     assert_eq!(info.json()["email"], USER);
+    let identity = claims(&text(&tokens, "id_token"));
+    assert_eq!(info.json()["sub"], identity["sub"], "clients compare them");
     assert_eq!(logout.header("location"), "https://app.example/");
 }

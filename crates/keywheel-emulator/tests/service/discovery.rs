@@ -146,3 +146,20 @@ async fn what_is_not_served_is_not_found() {
         );
     }
 }
+
+#[tokio::test]
+async fn an_error_leads_to_a_page_about_its_code() {
+    let bench = Bench::start().await;
+    let refusal = bench.with_secret("wrong").await.json();
+
+    let page = bench
+        .client
+        .get(refusal["error_uri"].as_str().unwrap(), &[])
+        .await;
+
+    assert_eq!(page.status, 200, "{page:?}");
+    assert!(page.body.contains("AADSTS7000215"), "{page:?}");
+    let hostile = format!("{}/error?code=%3Cscript%3E", bench.emulator.authority());
+    let page = bench.client.get(&hostile, &[]).await;
+    assert!(!page.body.contains("<script>"), "{page:?}");
+}

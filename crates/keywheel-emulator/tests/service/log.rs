@@ -39,6 +39,14 @@ async fn requests_and_effects_are_logged_and_belong_together() {
         (requests[3].status, requests[3].code.as_deref()),
         (400, Some("Request_BadRequest"))
     );
+    assert_eq!(
+        bench.emulator.requests_after(requests[1].number),
+        requests[2..]
+    );
+    assert_eq!(
+        bench.emulator.effects_after(effects[0].number),
+        effects[1..]
+    );
     let added = effects
         .iter()
         .find(|it| matches!(it.effect, Effect::SecretAdded { .. }))

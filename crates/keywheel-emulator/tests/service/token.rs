@@ -48,6 +48,12 @@ async fn answers_have_the_recorded_headers() {
     }
     let answer = bench.with_secret("wrong").await;
     assert_eq!(answer.json()["trace_id"], answer.header("x-ms-request-id"));
+    assert_eq!(answer.header("x-ms-clitelem"), "1,7000215,0,,");
+    let cookies = answer.headers.get_all("set-cookie").iter();
+    let names: Vec<_> = cookies
+        .map(|it| it.to_str().unwrap().split('=').next().unwrap())
+        .collect();
+    assert_eq!(names, ["x-ms-gateway-slice", "stsservicecookie"]);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 use keywheel_connection::{
-    Candidate, Cause, DebtReason, EventKind, Offer, Origin, Phase, Rotation, Run, Secrets,
+    Candidate, Cause, DebtReason, Delivery, EventKind, Offer, Origin, Phase, Rotation, Run, Secrets,
 };
 
 use super::{Change, MAKING, end_trouble, is_idle, is_ours};
@@ -46,6 +46,8 @@ impl Change<'_> {
             return;
         }
         let candidate = rotation.candidate().map(|c| (c.key_id, c.origin));
+        let told = rotation.candidate().map(|c| c.published.clone());
+        let told = told.unwrap_or_default();
         let run = rotation.run.take();
         rotation.phase = Phase::Idle;
         rotation.request = None;
@@ -54,7 +56,15 @@ impl Change<'_> {
             && !is_ours(rotation, secrets, key_id)
         {
             self.owe(rotation, key_id, DebtReason::Aborted);
+            if let Some(debt) = rotation.debts.last_mut().filter(|_| !told.is_empty()) {
+                debt.due = self.now + rotation.settings.grace.delta();
+                debt.next_at = debt.due;
+            }
         }
+        // Sinks that have it already get the current one again, and until then it stays valid.
+        let again = told.iter().map(|sink| Delivery::new(sink, self.now));
+        rotation.deliveries.retain(|d| !told.contains(&d.sink));
+        rotation.deliveries.extend(again);
         if let Some(run) = run {
             self.events.push(EventKind::Aborted {
                 rotation: run.id,
@@ -69,6 +79,7 @@ impl Change<'_> {
         let previous = secrets.previous.as_ref();
         let held = [Some(&secrets.current), previous];
         let held = held.into_iter().flatten().map(|h| (h.key_id, h.origin));
+        rotation.took_leave = true;
         rotation.phase = Phase::Idle;
         rotation.run = None;
         rotation.request = None;

@@ -1,5 +1,5 @@
 use chrono::TimeDelta;
-use keywheel_connection::{DeadMarker, DebtReason, Inspection, Rotation, Secrets};
+use keywheel_connection::{DeadMarker, Inspection, Rotation, Secrets};
 
 use super::{Change, end_trouble, is_ours};
 use crate::failure::Failure;
@@ -67,9 +67,8 @@ impl Change<'_> {
                 continue;
             }
             debt.absent_reads = debt.absent_reads.saturating_add(1);
-            // A secret that was in use is known everywhere; one that was just minted may not be.
-            let known = matches!(debt.reason, DebtReason::Superseded | DebtReason::Deleted);
-            let old = known || self.now - debt.since >= self.policy.settle;
+            // A secret that was just minted may not be known everywhere, whatever became of it since.
+            let old = self.now - debt.since >= self.policy.settle;
             if old && debt.absent_reads >= self.policy.agreeing_reads {
                 gone.push(debt.key_id);
             }

@@ -1,5 +1,5 @@
 use chrono::TimeDelta;
-use keywheel_connection::{Debt, DebtReason, EventKind, Rotation, Secrets};
+use keywheel_connection::{Cause, Debt, DebtReason, EventKind, Rotation, Secrets, TroubleKind};
 use keywheel_core::KeyId;
 
 use super::{Change, end_trouble};
@@ -24,6 +24,10 @@ impl Change<'_> {
             .is_some_and(|previous| previous.key_id == Some(key_id))
         {
             secrets.previous = None;
+        }
+        if secrets.current.key_id == Some(key_id) {
+            // The last secret of a connection that is deleted is not owed a second time.
+            secrets.current.key_id = None;
         }
         if debt.reason == DebtReason::Superseded {
             secrets.current.refused_since = None;
@@ -68,7 +72,14 @@ impl Change<'_> {
             debt.next_at = retry_at;
         }
         let before = rotation.trouble.take().filter(|t| t.step == "revoke");
-        let trouble = failure.trouble(before, self.now, retry_at);
+        let mut trouble = failure.trouble(before, self.now, retry_at);
+        let repairs = rotation
+            .run
+            .is_some_and(|run| run.cause == Cause::Repair && run.promoted_at.is_none());
+        if repairs && refused >= self.policy.patience {
+            // The repair could not mint, so the one before does not work any more either.
+            trouble.kind = TroubleKind::LockedOut;
+        }
         self.troubled(rotation, trouble.during("revoke"));
     }
 

@@ -67,7 +67,8 @@ impl Rotator {
         Ok(stored.connection)
     }
 
-    /// Access with exactly the candidate.
+    /// Access with exactly the candidate. One that this process has no key for may be for another one, and
+    /// locks nobody out.
     pub(super) async fn with_candidate<'a>(
         &self,
         connection: &'a Connection,
@@ -75,7 +76,7 @@ impl Rotator {
     ) -> Result<Access<'a>, Failure> {
         let context = connection.seal_context(candidate.generation);
         let secret = self.parts().sealer.open(&candidate.sealed, &context).await;
-        let secret = secret.map_err(|error| Failure::from(&error))?;
+        let secret = secret.map_err(|error| Failure::from(&error).passing())?;
         Ok(Access::new(connection, candidate.generation, secret))
     }
 

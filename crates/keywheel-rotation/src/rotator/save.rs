@@ -85,10 +85,22 @@ impl Rotator {
         entry: Entry,
     ) -> Result<(), RotateError> {
         let entries = [entry];
-        let save = Save::new(&connection, work.version, &entries)
-            .under(&work.lease, LeaseChange::Release)
-            .deleting();
-        self.parts().store.save(save).await?;
+        let mut failures = 0;
+        loop {
+            let save = Save::new(&connection, work.version, &entries)
+                .under(&work.lease, LeaseChange::Release)
+                .deleting();
+            match self.parts().store.save(save).await {
+                Ok(_) => break,
+                Err(error) if error.kind() == StoreErrorKind::Unavailable && failures < 5 => {
+                    sleep(Duration::from_millis(100 << failures)).await;
+                    failures += 1;
+                }
+                // The save that got no answer was made.
+                Err(error) if error.kind() == StoreErrorKind::NotFound && failures > 0 => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
         work.released = true;
         crate::metrics::committed(&connection, &entries);
         if let Some(events) = &self.parts().events {
@@ -97,7 +109,7 @@ impl Rotator {
         Ok(())
     }
 
-    async fn newest(&self, work: &Work) -> Result<Versioned, RotateError> {
+    pub(super) async fn newest(&self, work: &Work) -> Result<Versioned, RotateError> {
         let stored = self.parts().store.load(work.connection.id).await?;
         Ok(stored.ok_or_else(StoreError::not_found)?)
     }
@@ -200,6 +212,7 @@ pub(crate) fn record_only(step: &Step) -> Option<Outcome> {
         Step::Quarantine => Some(Outcome::Quarantined),
         Step::Promote => Some(Outcome::Promoted),
         Step::Finish => Some(Outcome::Finished),
+        Step::SetBack => Some(Outcome::SetBack),
         Step::Remind { days } => Some(Outcome::Reminded { days: *days }),
         Step::Deliver { .. }
         | Step::Delete

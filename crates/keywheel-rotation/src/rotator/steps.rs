@@ -7,7 +7,7 @@ use keywheel_core::{KeyId, Report};
 use tokio::time::Instant;
 
 use super::save::Fold;
-use super::{RotateError, Rotator, Work};
+use super::{RotateError, RotateErrorKind, Rotator, Work};
 use crate::Step;
 use crate::apply::Outcome;
 use crate::failure::{Failure, lifetime};
@@ -71,10 +71,25 @@ impl Rotator {
             Err(error) => Outcome::MintFailed(Failure::from(&error)),
         };
         let saved = self.commit(work, Some(&outcome)).await;
-        if saved.is_err() {
+        if let Err(error) = &saved
+            && self.is_nobodys(&outcome, work, error).await
+        {
             self.undo(&access, &outcome).await;
         }
         saved
+    }
+
+    /// Whether the store certainly does not hold what was minted, and never will. A save without an answer
+    /// may have been made, or may be yet; only one that another lease has overtaken can't be.
+    async fn is_nobodys(&self, outcome: &Outcome, work: &Work, error: &RotateError) -> bool {
+        let Outcome::Minted { key_id, .. } = outcome else {
+            return true;
+        };
+        if error.kind() != RotateErrorKind::LeaseLost {
+            return false;
+        }
+        let newest = self.newest(work).await;
+        newest.is_ok_and(|newest| !holds(&newest.connection, *key_id))
     }
 
     async fn keep(&self, connection: &Connection, marker: Marker, minted: Minted) -> Outcome {
@@ -176,8 +191,10 @@ impl Rotator {
     }
 
     async fn deliver(&self, connection: &Connection, sink: usize) -> Option<Outcome> {
-        let name = self.policy().sinks_after.get(sink)?.clone();
-        let sink = self.parts().sinks.after.get(sink)?;
+        let (policy, sinks) = (self.policy(), &self.parts().sinks);
+        let mut names = policy.sinks_after.iter().chain(&policy.sinks_before);
+        let name = names.nth(sink)?.clone();
+        let sink = sinks.after.iter().chain(&sinks.before).nth(sink)?;
         let current = &connection.secrets()?.current;
         let secret = match self.open(connection, current).await {
             Ok(secret) => secret,
@@ -266,6 +283,14 @@ impl Rotator {
         let entry = connection.record(&Actor::engine(), self.now(), kind);
         self.save_deleting(work, connection, entry).await
     }
+}
+
+fn holds(connection: &Connection, key_id: KeyId) -> bool {
+    let (secrets, rotation) = (connection.secrets(), connection.rotation.as_ref());
+    let current = secrets.and_then(|secrets| secrets.current.key_id);
+    let previous = secrets.and_then(|secrets| secrets.previous.as_ref()?.key_id);
+    let candidate = rotation.and_then(|rotation| Some(rotation.candidate()?.key_id));
+    [current, previous, candidate].contains(&Some(key_id))
 }
 
 /// A secret that somebody gave is not ours to remove.

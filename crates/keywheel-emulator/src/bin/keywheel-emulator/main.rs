@@ -3,6 +3,7 @@
 mod files;
 mod options;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -46,19 +47,28 @@ async fn run(options: &Options) -> Result<(), Failure> {
 async fn stopped(options: &Options, emulator: &Emulator) -> Result<(), Failure> {
     let signal = signal()?;
     tokio::pin!(signal);
-    let mut shown = 0;
+    let mut shown = BTreeSet::new();
     loop {
         tokio::select! {
             () = &mut signal => return Ok(()),
             () = tokio::time::sleep(std::time::Duration::from_millis(100)), if options.log => {
-                let requests = emulator.requests();
-                for request in requests.iter().filter(|it| it.number > shown) {
-                    eprintln!("{}", serde_json::to_string(request)?);
-                }
-                shown = requests.last().map_or(shown, |last| last.number);
+                show_new(emulator, &mut shown)?;
             }
         }
     }
+}
+
+/// Shows the requests that are not shown yet. One that came early may be answered late: a fault delayed it.
+fn show_new(emulator: &Emulator, shown: &mut BTreeSet<u64>) -> Result<(), Failure> {
+    const LATEST: u64 = 1000;
+    let floor = shown.last().map_or(0, |last| last.saturating_sub(LATEST));
+    for request in emulator.requests_after(floor) {
+        if shown.insert(request.number) {
+            eprintln!("{}", serde_json::to_string(&request)?);
+        }
+    }
+    *shown = shown.split_off(&floor);
+    Ok(())
 }
 
 #[cfg(unix)]

@@ -1,0 +1,152 @@
+//! Points 33 to 38: clocks, zones and downtime.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use keywheel_connection::{Cause, Event, EventKind};
+use keywheel_core::Clock;
+use keywheel_schedule::Schedule;
+use workspace_tests::{Rig, SETTINGS_ZONE, settings};
+
+use super::asked;
+use crate::ways::until;
+
+fn intents(events: &[Event]) -> Vec<DateTime<Utc>> {
+    let begun = events
+        .iter()
+        .filter(|event| matches!(event.kind, EventKind::Intent { .. }));
+    begun.map(|event| event.at).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn p33_a_clock_that_jumps_ahead_causes_one_rotation_and_none_when_it_comes_back() {
+    let rig = Rig::new(1001);
+    let id = rig.rotating(Rig::quick()).await;
+    let ahead = rig.rotator_off_by(TimeDelta::days(80));
+    let deadline = rig.clock.now() + TimeDelta::days(81);
+    Box::pin(ahead.drive(id, deadline, |_| false))
+        .await
+        .unwrap();
+    assert_eq!(rig.status(id).await.generation, 2);
+
+    rig.run(id, TimeDelta::hours(1)).await;
+
+    rig.assert_clean(id, 2).await;
+    // Nor is one lost: the next due date is kept.
+    rig.run(id, TimeDelta::days(32)).await;
+    rig.assert_clean(id, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p34_a_clock_that_is_set_back_causes_no_second_rotation() {
+    for back in [TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(29)] {
+        let rig = Rig::new(1002);
+        let id = rig.rotating(Rig::quick()).await;
+        rig.run(id, TimeDelta::days(30)).await;
+        assert_eq!(rig.status(id).await.generation, 2);
+
+        rig.clock.step(-back);
+        rig.run(id, back + TimeDelta::hours(1)).await;
+
+        rig.assert_clean(id, 2).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p36_a_rotation_in_the_gap_runs_once_at_the_first_instant_after_it() {
+    let rig = Rig::new(1003);
+    let mut gap = Rig::quick();
+    let schedule = Schedule::builder()
+        .every_days(28)
+        .at("02:30:00".parse().unwrap())
+        .zone(SETTINGS_ZONE)
+        .anchor("2026-03-01".parse().unwrap())
+        .build();
+    gap.plan = schedule.unwrap().into();
+    let id = rig.rotating(gap).await;
+
+    // 02:30 does not exist on 29 March 2026 in Berlin.
+    rig.run(id, TimeDelta::days(30)).await;
+
+    rig.assert_clean(id, 2).await;
+    let begun = intents(&rig.events(id).await);
+    assert_eq!(begun[1].to_rfc3339(), "2026-03-29T01:00:00+00:00");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p36_a_rotation_in_the_fold_runs_once_at_its_first_occurrence() {
+    let rig = Rig::new(1004);
+    let mut fold = Rig::quick();
+    let schedule = Schedule::builder()
+        .every_days(238)
+        .at("02:30:00".parse().unwrap())
+        .zone(SETTINGS_ZONE)
+        .anchor("2026-03-01".parse().unwrap())
+        .build();
+    fold.plan = schedule.unwrap().into();
+    let id = rig.rotating(fold).await;
+
+    // 02:30 comes twice on 25 October 2026 in Berlin.
+    rig.run(id, TimeDelta::days(240)).await;
+
+    rig.assert_clean(id, 2).await;
+    let begun = intents(&rig.events(id).await);
+    assert_eq!(begun[1].to_rfc3339(), "2026-10-25T00:30:00+00:00");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p37_the_record_holds_civil_time_and_zone_and_no_instant_to_come() {
+    let rig = Rig::new(1005);
+    let id = rig.rotating(settings()).await;
+    let next = rig.status(id).await.next_due.unwrap();
+
+    let record = rig.load(id).await.encode();
+
+    assert!(
+        record.contains(SETTINGS_ZONE) && record.contains("02:30"),
+        "{record}"
+    );
+    let instant = next.format("%FT%T").to_string();
+    assert!(!record.contains(&instant), "{record}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p38_after_weeks_of_downtime_what_was_left_is_settled_and_one_rotation_made_up() {
+    let (rig, id) = asked(1006).await;
+    super::stop(&rig, id, "mint", workspace_tests::Fate::StopAfter).await;
+    let stale = rig.directory.live().len();
+    assert_eq!(stale, 3);
+    rig.pass(TimeDelta::days(75)).await;
+
+    rig.run(id, TimeDelta::hours(3)).await;
+
+    rig.assert_clean(id, 2).await;
+    assert_eq!(rig.status(id).await.last.unwrap().cause, Cause::Manual);
+    let begun = rig.clock.now();
+    rig.run(id, TimeDelta::days(1)).await;
+    rig.assert_clean(id, 2).await;
+    assert!(intents(&rig.events(id).await).iter().all(|at| *at < begun));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p38_a_downtime_of_two_due_dates_is_made_up_for_once() {
+    let rig = Rig::new(1007);
+    let id = rig.rotating(Rig::quick()).await;
+    rig.pass(TimeDelta::days(80)).await;
+
+    rig.run(id, TimeDelta::hours(12)).await;
+
+    rig.assert_clean(id, 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_ends_beats_schedule_pause_of_retries_and_freeze() {
+    let rig = Rig::new(1008);
+    rig.directory.set_longest_life(Some(TimeDelta::days(20)));
+    let id = rig.rotating(Rig::quick()).await;
+
+    rig.run(id, TimeDelta::days(14)).await;
+
+    let status = rig.status(id).await;
+    assert_eq!(status.generation, 2);
+    assert_eq!(status.last.unwrap().cause, Cause::Expiry);
+    until(&rig, id, |status| status.generation >= 2).await;
+}

@@ -1,0 +1,95 @@
+//! The table of faults says the truth.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+fn faults() -> String {
+    let table = root().join("crates/keywheel-rotation/FAULTS.md");
+    std::fs::read_to_string(table).unwrap()
+}
+
+/// The rows of the tables: what stands in the first column, and the tests named in the last.
+fn rows(text: &str) -> BTreeMap<String, Vec<String>> {
+    text.lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| # |"))
+        .map(|line| {
+            let cells: Vec<_> = line.trim_matches('|').split(" | ").collect();
+            let tests = cells.last().unwrap().split('`').skip(1).step_by(2);
+            (
+                cells[0].trim().to_owned(),
+                tests.map(str::to_owned).collect(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn every_test_that_the_table_names_exists() {
+    let mut named = 0;
+    for (row, tests) in rows(&faults()) {
+        for test in tests {
+            let (file, function) = test
+                .split_once("::")
+                .unwrap_or_else(|| panic!("{row}: {test}"));
+            let source = std::fs::read_to_string(root().join(file));
+            let source = source.unwrap_or_else(|_| panic!("{row}: there is no file {file}"));
+            let head = format!("fn {function}(");
+            let at = source.find(&head);
+            let at = at.unwrap_or_else(|| panic!("{row}: {file} has no test {function}"));
+            let before = &source[..at];
+            let attribute = before.rfind("#[").map(|start| &before[start..]);
+            let is_test = attribute.is_some_and(|text| text.contains("test"));
+            // A conformance suite's claims are run by macro, by every implementation.
+            assert!(
+                is_test || file.contains("/conformance/"),
+                "{row}: {function} is no test"
+            );
+            named += 1;
+        }
+    }
+    assert!(named > 100, "{named}");
+}
+
+#[test]
+fn every_point_and_defect_has_its_row() {
+    let rows = rows(&faults());
+    let without = |n: &u32| (62..=64).contains(n);
+    for point in 1..=68 {
+        let tests = rows.get(&point.to_string());
+        let tests = tests.unwrap_or_else(|| panic!("point {point} has no row"));
+        assert!(
+            without(&point) || !tests.is_empty(),
+            "point {point} has no test"
+        );
+    }
+    for defect in (1..=31).filter(|defect| *defect != 28) {
+        assert!(
+            rows.contains_key(&format!("W{defect}")),
+            "W{defect} has no row"
+        );
+    }
+}
+
+/// A test that is named after a point stands in the point's row.
+#[test]
+fn every_test_of_a_point_stands_in_the_table() {
+    let rows = rows(&faults());
+    for file in std::fs::read_dir(root().join("tests/rotation/faults")).unwrap() {
+        let path = file.unwrap().path();
+        let source = std::fs::read_to_string(&path).unwrap();
+        let names = source.split("fn p").skip(1);
+        for name in names.filter(|name| name.as_bytes()[..2].iter().all(u8::is_ascii_digit)) {
+            let point = name[..2].trim_start_matches('0');
+            let function = format!("p{}", name.split('(').next().unwrap());
+            let listed = rows[point].iter().any(|test| test.ends_with(&function));
+            assert!(listed, "{function} is not in the row of point {point}");
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Steering a rotation: now, in an emergency, not now, not at all.
+
+use chrono::TimeDelta;
+use keywheel_connection::{Cause, EventKind, IssuerErrorKind, Seconds};
+use keywheel_core::Clock;
+use keywheel_rotation::{ConnectionErrorKind, Health, Waiting};
+use keywheel_schedule::{Freeze, Schedule};
+use workspace_tests::{Rig, SETTINGS_ZONE, settings};
+
+use super::me;
+use crate::ways::until;
+
+#[tokio::test(start_paused = true)]
+async fn a_request_answers_the_rotation_that_it_becomes() {
+    let rig = Rig::new(201);
+    let id = rig.rotating(settings()).await;
+
+    let asked = rig.connections().rotate_now(id, Cause::Manual, &me()).await;
+    let asked = asked.unwrap();
+
+    assert!(!asked.joined);
+    rig.settle(id, TimeDelta::hours(3)).await;
+    let last = rig.status(id).await.last.unwrap();
+    assert_eq!((last.id, last.cause), (asked.rotation, Cause::Manual));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_joins_what_is_asked_for_what_runs_and_what_is_in_grace() {
+    let rig = Rig::new(202);
+    let id = rig.rotating(settings()).await;
+    let ask = async || {
+        let asked = rig.connections().rotate_now(id, Cause::Manual, &me()).await;
+        asked.unwrap()
+    };
+    let first = ask().await;
+    assert_eq!(ask().await.rotation, first.rotation);
+
+    until(&rig, id, |status| status.candidate_key_id.is_some()).await;
+    let joined = ask().await;
+    assert_eq!((joined.rotation, joined.joined), (first.rotation, true));
+
+    until(&rig, id, |status| status.generation == 2).await;
+    let joined = ask().await;
+    assert_eq!((joined.rotation, joined.joined), (first.rotation, true));
+
+    rig.settle(id, TimeDelta::hours(4)).await;
+    rig.assert_clean(id, 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_emergency_hurries_what_is_not_in_use_yet() {
+    let rig = Rig::new(203);
+    let id = rig.rotating(settings()).await;
+    rig.request(id, Cause::Manual).await;
+    until(&rig, id, |status| status.candidate_key_id.is_some()).await;
+
+    let asked = rig
+        .connections()
+        .rotate_now(id, Cause::Emergency, &me())
+        .await;
+    assert!(asked.unwrap().joined);
+
+    assert_eq!(rig.settle(id, TimeDelta::minutes(2)).await, None);
+    rig.assert_clean(id, 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_emergency_replaces_a_secret_that_came_into_use_a_moment_ago() {
+    let rig = Rig::new(204);
+    let id = rig.rotating(settings()).await;
+    rig.request(id, Cause::Manual).await;
+    until(&rig, id, |status| status.generation == 2).await;
+
+    let asked = rig
+        .connections()
+        .rotate_now(id, Cause::Emergency, &me())
+        .await;
+    let asked = asked.unwrap();
+    assert!(!asked.joined);
+    let again = rig
+        .connections()
+        .rotate_now(id, Cause::Emergency, &me())
+        .await;
+    let again = again.unwrap();
+    assert_eq!((again.rotation, again.joined), (asked.rotation, true));
+
+    assert_eq!(rig.settle(id, TimeDelta::minutes(3)).await, None);
+    rig.assert_clean(id, 3).await;
+    assert_eq!(rig.status(id).await.last.unwrap().id, asked.rotation);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_lets_nothing_begin_and_keeps_what_was_replaced() {
+    let rig = Rig::new(205);
+    let id = rig.rotating(settings()).await;
+    let original = rig.status(id).await.key_id.unwrap();
+    rig.request(id, Cause::Manual).await;
+    until(&rig, id, |status| status.generation == 2).await;
+    let pause = rig.connections().pause(id, "an incident", &me()).await;
+    pause.unwrap();
+
+    rig.run(id, TimeDelta::days(80)).await;
+
+    assert!(rig.directory.has(original));
+    let status = rig.status(id).await;
+    assert!(status.paused);
+    assert_eq!(
+        (status.generation, status.waiting),
+        (2, Some(Waiting::Paused))
+    );
+    // The end of the secret is told all the same.
+    let events = rig.events(id).await;
+    let told = |kind: &EventKind| matches!(kind, EventKind::Expiring { .. });
+    assert!(events.iter().any(|event| told(&event.kind)));
+
+    rig.connections().resume(id, &me()).await.unwrap();
+    rig.settle(id, TimeDelta::minutes(1)).await;
+    assert!(!rig.directory.has(original));
+}
+
+#[tokio::test(start_paused = true)]
+async fn resuming_tries_at_once_what_waits_for_a_person() {
+    let rig = Rig::new(206);
+    let id = rig.rotating(settings()).await;
+    rig.directory.deny("mint", IssuerErrorKind::Forbidden);
+    rig.request(id, Cause::Manual).await;
+    rig.settle(id, TimeDelta::minutes(2)).await;
+    assert_eq!(rig.status(id).await.health, Health::Halted);
+    rig.directory.allow_all();
+    rig.settle(id, TimeDelta::minutes(2)).await;
+    assert_eq!(
+        rig.status(id).await.generation,
+        1,
+        "it is probed every hour"
+    );
+
+    rig.connections().resume(id, &me()).await.unwrap();
+
+    rig.settle(id, TimeDelta::minutes(2)).await;
+    let status = rig.status(id).await;
+    assert_eq!((status.generation, status.health), (2, Health::Active));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_freeze_moves_a_run_behind_its_dates() {
+    let rig = Rig::new(207);
+    let id = rig.rotating(Rig::quick()).await;
+    let freeze = Freeze::new("2026-03-30".parse().unwrap(), "2026-04-10".parse().unwrap());
+
+    let frozen = rig.connections().freeze(id, freeze.unwrap(), &me()).await;
+
+    frozen.unwrap();
+    let next = rig.status(id).await.next_due.unwrap();
+    assert_eq!(next.to_rfc3339(), "2026-04-10T22:00:00+00:00");
+    rig.run(id, TimeDelta::days(39)).await;
+    assert_eq!(rig.status(id).await.generation, 1);
+    rig.run(id, TimeDelta::days(2)).await;
+    rig.assert_clean(id, 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn aborting_removes_the_new_secret_and_keeps_the_current_one() {
+    let rig = Rig::new(208);
+    let id = rig.rotating(settings()).await;
+    rig.request(id, Cause::Manual).await;
+    until(&rig, id, |status| status.candidate_key_id.is_some()).await;
+    let candidate = rig.status(id).await.candidate_key_id.unwrap();
+
+    rig.connections().abort(id, &me()).await.unwrap();
+
+    rig.settle(id, TimeDelta::minutes(2)).await;
+    assert!(!rig.directory.has(candidate));
+    rig.assert_clean(id, 1).await;
+    let events = rig.events(id).await;
+    let aborted = |kind: &EventKind| matches!(kind, EventKind::Aborted { .. });
+    assert!(events.iter().any(|event| aborted(&event.kind)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn aborting_is_refused_once_the_secret_is_in_use_and_when_nothing_runs() {
+    let rig = Rig::new(209);
+    let id = rig.rotating(settings()).await;
+    let error = rig.connections().abort(id, &me()).await.unwrap_err();
+    assert_eq!(error.kind(), ConnectionErrorKind::State);
+    rig.request(id, Cause::Manual).await;
+    until(&rig, id, |status| status.generation == 2).await;
+
+    let error = rig.connections().abort(id, &me()).await.unwrap_err();
+
+    assert_eq!(error.kind(), ConnectionErrorKind::State);
+    assert!(
+        error.to_string().contains("roll the rotation back"),
+        "{error}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_has_not_begun_is_withdrawn() {
+    let rig = Rig::new(210);
+    let id = rig.rotating(settings()).await;
+    rig.request(id, Cause::Manual).await;
+
+    rig.connections().abort(id, &me()).await.unwrap();
+
+    rig.settle(id, TimeDelta::hours(1)).await;
+    rig.assert_clean(id, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_schedule_takes_effect_at_once_and_makes_up_for_nothing() {
+    let rig = Rig::new(211);
+    let id = rig.rotating(Rig::quick()).await;
+    rig.run(id, TimeDelta::days(20)).await;
+    let mut weekly = Rig::quick();
+    let schedule = Schedule::builder()
+        .every_days(7)
+        .at("13:30:00".parse().unwrap())
+        .zone(SETTINGS_ZONE)
+        .anchor("2026-03-01".parse().unwrap())
+        .build();
+    weekly.plan = schedule.unwrap().into();
+
+    let change = rig.connections().change_settings(id, weekly, &me()).await;
+
+    change.unwrap();
+    // Later on the same day: it is 12:00 UTC on 21 March, and the next of the new dates is the 22nd.
+    let status = rig.status(id).await;
+    assert_eq!(
+        status.next_due.unwrap().to_rfc3339(),
+        "2026-03-22T12:30:00+00:00"
+    );
+    assert_eq!(status.wake_at, status.next_due);
+    rig.run(id, TimeDelta::hours(24)).await;
+    assert_eq!(rig.status(id).await.generation, 1);
+    rig.run(id, TimeDelta::hours(2)).await;
+    rig.assert_clean(id, 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_change_nothing_leave_no_trace() {
+    let rig = Rig::new(212);
+    let id = rig.rotating(settings()).await;
+    let before = rig.events(id).await.len();
+
+    let change = rig
+        .connections()
+        .change_settings(id, settings(), &me())
+        .await;
+    change.unwrap();
+    let enable = rig.connections().enable(id, settings(), None, &me()).await;
+    enable.unwrap();
+
+    assert_eq!(rig.events(id).await.len(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_in_progress_goes_on_under_new_settings() {
+    let rig = Rig::new(213);
+    let id = rig.rotating(settings()).await;
+    rig.request(id, Cause::Manual).await;
+    until(&rig, id, |status| status.candidate_key_id.is_some()).await;
+    let mut other = settings();
+    (other.proofs, other.grace) = (5, Seconds(60));
+
+    let change = rig.connections().change_settings(id, other, &me()).await;
+
+    change.unwrap();
+    let before = rig.clock.now();
+    assert_eq!(rig.settle(id, TimeDelta::minutes(5)).await, None);
+    assert!(rig.clock.now() - before < TimeDelta::minutes(2));
+    rig.assert_clean(id, 2).await;
+}

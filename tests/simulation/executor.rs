@@ -1,0 +1,210 @@
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::mutant::Mutant;
+use super::nature::Happening;
+use super::process::{downtime, replica};
+use super::scenario::{Scenario, people};
+use super::world::{Moment, PEOPLE, World, milliseconds};
+
+/// Runs seeds, one at a time, on a clock of its own.
+#[derive(Debug)]
+pub struct Simulator {
+    runtime: Runtime,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How many calls left a process.
+    pub effects: u64,
+    /// How many secrets became current.
+    pub promotions: u64,
+    /// The invariant that was broken, if one was.
+    pub violation: Option<String>,
+    /// The story, if it was asked for.
+    pub trace: Vec<String>,
+}
+
+impl Default for Simulator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Simulator {
+    /// Returns a simulator.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the thread has no room for a runtime.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut builder = Builder::new_current_thread();
+        let runtime = builder.enable_time().start_paused(true).build();
+        Self {
+            runtime: runtime.expect("a runtime without threads"),
+        }
+    }
+
+    /// Runs a seed, and tells its story if `told`.
+    #[must_use]
+    pub fn run(&self, seed: u64, mutant: Option<Mutant>, told: bool) -> Outcome {
+        let _guard = self.runtime.enter();
+        let scenario = Scenario::draw(seed, mutant, told);
+        let world = scenario.world();
+        let run = catch_unwind(AssertUnwindSafe(|| {
+            self.runtime
+                .block_on(Executor::new(world.clone(), scenario).run());
+        }));
+        let now = world.now();
+        let state = &mut *world.state();
+        if let Err(panic) = run {
+            let words = panic.downcast_ref::<String>().cloned();
+            let words = words.or_else(|| panic.downcast_ref::<&str>().map(|w| (*w).to_owned()));
+            state.broken(|| format!("panic: {}", words.unwrap_or_default()));
+        }
+        if let Some(violation) = &state.violation {
+            state.trace.note(now, None, format_args!("{violation}"));
+        }
+        Outcome {
+            effects: state.effects,
+            promotions: state.truth.promotions(),
+            violation: state.violation.take(),
+            trace: state.trace.take(),
+        }
+    }
+}
+
+type Process = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Polls the processes, lets nature happen between, and ends with the people's story.
+struct Executor {
+    world: World,
+    replicas: Vec<Option<Process>>,
+    people: Process,
+    alarm: Pin<Box<Sleep>>,
+    origin: (Instant, Moment),
+    turns: u32,
+}
+
+/// How many turns no run takes that gets on.
+const ENDLESS: u32 = 100_000;
+
+impl Executor {
+    fn new(world: World, scenario: Scenario) -> Self {
+        let replicas = (0..scenario.replicas).map(|process| {
+            let replica: Process = Box::pin(replica(world.clone(), process));
+            Some(replica)
+        });
+        let now = Instant::now();
+        Self {
+            replicas: replicas.collect(),
+            people: Box::pin(people(world.clone(), scenario)),
+            alarm: Box::pin(sleep_until(now)),
+            origin: (now, world.now()),
+            turns: 0,
+            world,
+        }
+    }
+
+    async fn run(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            self.turns += 1;
+            if self.turns > ENDLESS {
+                let state = &mut *self.world.state();
+                state.broken(|| "G10: it never ends".to_owned());
+                return Poll::Ready(());
+            }
+            self.nature();
+            if self.poll_people(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let first = self.first();
+            for index in 0..self.replicas.len() {
+                self.poll_replica((first + index) % self.replicas.len(), cx);
+            }
+            if self.world.state().violation.is_some() {
+                return Poll::Ready(());
+            }
+            let Some(next) = self.world.state().nature.next() else {
+                return Poll::Pending;
+            };
+            let passed = next.0 - self.origin.1.0;
+            let next = self.origin.0 + milliseconds(passed);
+            if self.alarm.deadline() != next {
+                self.alarm.as_mut().reset(next);
+            }
+            if self.alarm.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Whoever is polled first comes first to the store.
+    fn first(&self) -> usize {
+        let many = self.replicas.len() as u64;
+        usize::try_from(self.world.state().chance.below(many)).unwrap_or(0)
+    }
+
+    fn nature(&mut self) {
+        let now = self.world.now();
+        loop {
+            let happening = self.world.state().nature.take(now);
+            let Some(happening) = happening else { return };
+            match happening {
+                Happening::Lands(landing) => self.world.land(landing),
+                Happening::Starts(process) => {
+                    self.world.note(process, format_args!("starts"));
+                    self.replicas[process] = Some(Box::pin(replica(self.world.clone(), process)));
+                }
+                Happening::Steps(clock, by) => {
+                    self.world
+                        .note(clock, format_args!("clock steps by {by} ms"));
+                    let offset = self.world.offset(clock);
+                    self.world.set_offset(clock, offset + by);
+                }
+                Happening::Administers(deed) => self.world.administer(deed),
+                Happening::Wakes => {}
+            }
+        }
+    }
+
+    fn poll_replica(&mut self, process: usize, cx: &mut Context<'_>) {
+        if self.is_stopped(process) {
+            return;
+        }
+        let Some(replica) = &mut self.replicas[process] else {
+            return;
+        };
+        let ended = replica.as_mut().poll(cx).is_ready();
+        if std::mem::take(&mut self.world.state().processes[process].crashed) || ended {
+            self.replicas[process] = None;
+            let at = downtime(&self.world);
+            self.world
+                .state()
+                .nature
+                .add(at, Happening::Starts(process));
+        }
+    }
+
+    fn poll_people(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_stopped(PEOPLE) {
+            return Poll::Pending;
+        }
+        self.people.as_mut().poll(cx)
+    }
+
+    fn is_stopped(&self, process: usize) -> bool {
+        self.world.now() < self.world.state().processes[process].stopped_until
+    }
+}

@@ -1,0 +1,107 @@
+use std::fmt;
+
+use keywheel_connection::{Phase, Save, Wake};
+
+use super::store::PendingSave;
+use super::world::World;
+
+/// A defect that is put between the engine and its ports, to show that the simulation finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// A lost answer of `addPassword` is taken for a refusal.
+    BelievesLostMints,
+    /// An unknown key id is taken for a removal.
+    BelievesNotFound,
+    /// A secret that nobody tried is taken for proven.
+    BelievesUnproven,
+    /// What must still be removed is not stored.
+    DropsDebts,
+    /// The marker of a call without an answer is not stored.
+    ForgetsMarkers,
+    /// When to wake is not stored.
+    ForgetsToWake,
+    /// A secret is in the text of an error.
+    LeaksSecrets,
+    /// A lease that somebody holds is given to somebody else, and writes are not fenced.
+    LeavesOutLeases,
+    /// The due dates before a rotation are not done with.
+    RepeatsDates,
+    /// `addPassword` is sent again when there was no answer.
+    RepeatsMints,
+    /// A failed read of the application is taken for an empty one.
+    ReadsNothing,
+    /// A replaced secret is removed at once.
+    RemovesAtOnce,
+    /// A secret is swept because its name looks like ours.
+    RemovesForeign,
+    /// The secret in use is removed in place of the one before.
+    RemovesTheCurrent,
+    /// Secrets are sealed for another generation.
+    SealsForAnother,
+    /// A call without an answer is forgotten after the first read.
+    SettlesAtOnce,
+    /// The intent is not stored before `addPassword` is called.
+    SkipsIntents,
+}
+
+impl Mutant {
+    /// Every one.
+    pub const ALL: [Self; 17] = [
+        Self::BelievesLostMints,
+        Self::BelievesNotFound,
+        Self::BelievesUnproven,
+        Self::DropsDebts,
+        Self::ForgetsMarkers,
+        Self::ForgetsToWake,
+        Self::LeaksSecrets,
+        Self::LeavesOutLeases,
+        Self::RepeatsDates,
+        Self::RepeatsMints,
+        Self::ReadsNothing,
+        Self::RemovesAtOnce,
+        Self::RemovesForeign,
+        Self::RemovesTheCurrent,
+        Self::SealsForAnother,
+        Self::SettlesAtOnce,
+        Self::SkipsIntents,
+    ];
+
+    /// Changes what is written.
+    pub(crate) fn change(world: &World, save: &Save<'_>) -> Option<PendingSave> {
+        let mutant = world.state().mutant?;
+        let mut changed = PendingSave::new(save);
+        if mutant == Self::LeavesOutLeases {
+            changed.lease = None;
+        }
+        let rotation = changed.connection.rotation.as_mut()?;
+        match mutant {
+            Self::DropsDebts => rotation.debts.clear(),
+            Self::ForgetsMarkers => rotation.dead_markers.clear(),
+            Self::ForgetsToWake if save.lease.is_some() => changed.wake = Wake::Never,
+            Self::RepeatsDates => rotation.since -= chrono::TimeDelta::days(400),
+            Self::RemovesAtOnce => {
+                for debt in &mut rotation.debts {
+                    debt.next_at = debt.since;
+                }
+            }
+            Self::SettlesAtOnce => rotation.dead_markers.retain(|dead| dead.absent_reads == 0),
+            Self::SkipsIntents if matches!(rotation.phase, Phase::Intent { .. }) => {
+                rotation.phase = Phase::Idle;
+            }
+            _ => {}
+        }
+        Some(changed)
+    }
+}
+
+impl fmt::Display for Mutant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{self:?}"))
+    }
+}
+
+impl World {
+    pub(crate) fn is(&self, mutant: Mutant) -> bool {
+        self.state().mutant == Some(mutant)
+    }
+}

@@ -1,0 +1,64 @@
+use keywheel_connection::{ConnectionStore, Holder};
+use keywheel_core::{Clock, Entropy};
+use keywheel_rotation::{Advance, Policy, Rotator, RotatorParts, Work};
+
+use super::ports::parts;
+use super::world::{Moment, World};
+
+/// How long until the store is asked again, when nothing was to do, in milliseconds.
+const POLL: i64 = 5_000;
+
+/// One of the processes that claim due work and drive it, from its start to its end.
+pub(crate) async fn replica(world: World, process: usize) {
+    let parts = parts(&world, process);
+    let holder = Holder::from(parts.entropy.uuid());
+    let rotator = Rotator::new(parts.clone(), Policy::default());
+    let mut idle = 0;
+    loop {
+        let late = world.state().chance.span(5_000);
+        let due = world.due();
+        if due > world.now() {
+            world.wait_for_change(due.plus(late)).await;
+            continue;
+        }
+        world.sleep(late).await;
+        let lease = rotator.policy().lease;
+        match parts.store.claim_due(holder, 2, lease).await {
+            Ok(claims) => {
+                let began = world.now();
+                for claimed in claims {
+                    drive(&world, &parts, &rotator, claimed.into()).await;
+                }
+                // Perhaps the store's clock is ahead of ours, and nothing is due here yet.
+                idle = if world.now() == began { idle + 1 } else { 0 };
+                if idle > 0 {
+                    world.sleep(POLL << idle.min(8)).await;
+                }
+            }
+            Err(_) => world.sleep(1_000).await,
+        }
+    }
+}
+
+/// Advances a connection until there is nothing to do for a while, or something failed.
+async fn drive(world: &World, parts: &RotatorParts, rotator: &Rotator, mut work: Work) {
+    while work.is_held() {
+        match rotator.advance(&mut work).await {
+            Ok(Advance::Stepped) => {}
+            Ok(Advance::Waiting { until, .. }) => {
+                let Some(until) = until.filter(|_| work.is_held()) else {
+                    return;
+                };
+                let wait = until - parts.clock.now();
+                world.sleep(wait.num_milliseconds().max(1)).await;
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+/// Returns how long a process that ended stays away.
+pub(crate) fn downtime(world: &World) -> Moment {
+    let now = world.now();
+    now.plus(world.state().chance.span(600_000))
+}

@@ -1,0 +1,352 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::FutureExt;
+use keywheel_connection::{
+    Claimed, Connection, ConnectionId, ConnectionName, ConnectionStore, Consumer, Cursor, Entry,
+    Holder, Lease, LeaseChange, Namespace, Page, Save, StoreError, StoreErrorKind, Tombstone,
+    Version, Versioned, Wake,
+};
+
+use super::faults::{Call, Fate};
+use super::mutant::Mutant;
+use super::nature::Landing;
+use super::world::{Moment, PROCESSES, State, World};
+
+/// The store as one process reaches it: a memory store that is away at times, loses requests and answers,
+/// and carries out late what nobody waits for any more. It forgets nothing that it acknowledged.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    pub(crate) world: World,
+    pub(crate) process: usize,
+}
+
+/// When each connection can be claimed, by the store's clock.
+#[derive(Debug, Default)]
+pub(crate) struct Rows(Vec<Row>);
+
+#[derive(Debug)]
+struct Row {
+    id: ConnectionId,
+    wake_at: Option<DateTime<Utc>>,
+    held_until: Option<DateTime<Utc>>,
+    lease: Option<Lease>,
+}
+
+impl Rows {
+    /// Returns the newest leases, given back or not.
+    pub(crate) fn leases(&self) -> Vec<Lease> {
+        self.0.iter().filter_map(|row| row.lease.clone()).collect()
+    }
+
+    /// Returns the earliest time at which something can be claimed.
+    pub(crate) fn due(&self) -> Option<DateTime<Utc>> {
+        let due = |row: &Row| {
+            let wake_at = row.wake_at?;
+            Some(row.held_until.map_or(wake_at, |until| until.max(wake_at)))
+        };
+        self.0.iter().filter_map(due).min()
+    }
+
+    fn row(&mut self, id: ConnectionId) -> &mut Row {
+        let index = self.0.iter().position(|row| row.id == id);
+        let index = index.unwrap_or_else(|| {
+            self.0.push(Row {
+                id,
+                wake_at: None,
+                held_until: None,
+                lease: None,
+            });
+            self.0.len() - 1
+        });
+        &mut self.0[index]
+    }
+
+    fn remove(&mut self, id: ConnectionId) {
+        self.0.retain(|row| row.id != id);
+    }
+
+    fn wake(&mut self, id: ConnectionId, wake: Wake) {
+        match wake {
+            Wake::At(at) => self.row(id).wake_at = Some(at),
+            Wake::Keep => {}
+            Wake::Never => self.row(id).wake_at = None,
+        }
+    }
+
+    fn held(&mut self, lease: &Lease, until: Option<DateTime<Utc>>) {
+        let row = self.row(lease.connection);
+        let newest = row.lease.as_ref().map(|newest| newest.fence);
+        if newest <= Some(lease.fence) {
+            if newest != Some(lease.fence) {
+                row.lease = Some(lease.clone());
+            }
+            row.held_until = until;
+        }
+    }
+}
+
+/// A save that is on its way.
+#[derive(Debug)]
+pub(crate) struct PendingSave {
+    pub(crate) connection: Connection,
+    expected: Version,
+    pub(crate) wake: Wake,
+    entries: Vec<Entry>,
+    pub(crate) lease: Option<(Lease, LeaseChange)>,
+    deletes: bool,
+}
+
+impl PendingSave {
+    pub(crate) fn new(save: &Save<'_>) -> Self {
+        Self {
+            connection: save.connection.clone(),
+            expected: save.expected,
+            wake: save.wake,
+            entries: save.entries.to_vec(),
+            lease: save.lease.map(|(lease, change)| (lease.clone(), change)),
+            deletes: save.deletes,
+        }
+    }
+
+    pub(crate) fn save(&self) -> Save<'_> {
+        let mut save = Save::new(&self.connection, self.expected, &self.entries);
+        save.wake = self.wake;
+        save.lease = self.lease.as_ref().map(|(lease, change)| (lease, *change));
+        save.deletes = self.deletes;
+        save
+    }
+}
+
+impl World {
+    /// Writes, whoever is waiting for it.
+    pub(crate) fn commit(&self, save: Save<'_>) -> Result<Version, StoreError> {
+        let saved = self.store().save(save.clone()).now_or_never();
+        let version = saved.expect("memory does not wait")?;
+        let (now, store_now) = (self.now(), self.store_now());
+        let state = &mut *self.state();
+        let id = save.connection.id;
+        state.rows.wake(id, save.wake);
+        if let Some((lease, change)) = save.lease {
+            state.rows.held(lease, until(store_now, change));
+        }
+        if save.deletes {
+            state.rows.remove(id);
+        }
+        state.committed(now, &save);
+        self.changed();
+        Ok(version)
+    }
+
+    fn store_now(&self) -> DateTime<Utc> {
+        self.now().date() + TimeDelta::milliseconds(self.offset(PROCESSES))
+    }
+
+    /// Returns the true time at which the store has something to claim.
+    pub(crate) fn due(&self) -> Moment {
+        let due = self.state().rows.due();
+        due.map_or(Moment::NEVER, |due| {
+            Moment::of(due).plus(-self.offset(PROCESSES))
+        })
+    }
+}
+
+fn until(now: DateTime<Utc>, change: LeaseChange) -> Option<DateTime<Utc>> {
+    match change {
+        LeaseChange::Extend(span) => Some(now + span),
+        LeaseChange::Release => None,
+    }
+}
+
+fn away() -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, "the store is away")
+}
+
+impl Store {
+    async fn ask<T>(
+        &self,
+        ask: impl FnOnce(&World) -> Result<T, StoreError> + Send,
+    ) -> Result<T, StoreError> {
+        let fate = self.world.begin(self.process, Call::Store).await;
+        let answer = match fate {
+            Fate::Fine | Fate::CrashAfter | Fate::AnswerLost => ask(&self.world),
+            _ => Err(away()),
+        };
+        self.world.end(self.process, fate).await;
+        if fate == Fate::AnswerLost {
+            Err(away())
+        } else {
+            answer
+        }
+    }
+
+    fn note_claims(&self, claims: &[Claimed]) {
+        let (now, store_now) = (self.world.now(), self.world.store_now());
+        let State { rows, trace, .. } = &mut *self.world.state();
+        for Claimed { lease, .. } in claims {
+            rows.held(lease, Some(store_now + lease.span));
+            let (id, fence) = (lease.connection, lease.fence.0);
+            trace.note(
+                now,
+                Some(self.process),
+                format_args!("leases {id}, fence {fence}"),
+            );
+        }
+    }
+}
+
+#[async_trait]
+impl ConnectionStore for Store {
+    async fn create(
+        &self,
+        connection: &Connection,
+        wake_at: Option<DateTime<Utc>>,
+        entries: &[Entry],
+    ) -> Result<Version, StoreError> {
+        let created = self
+            .world
+            .store()
+            .create(connection, wake_at, entries)
+            .await?;
+        let now = self.world.now();
+        let state = &mut *self.world.state();
+        state.rows.row(connection.id).wake_at = wake_at;
+        state.created(now, connection, entries);
+        self.world.changed();
+        Ok(created)
+    }
+
+    async fn load(&self, id: ConnectionId) -> Result<Option<Versioned>, StoreError> {
+        self.ask(|world| ready(world.store().load(id))).await
+    }
+
+    async fn find(
+        &self,
+        namespace: &Namespace,
+        name: &ConnectionName,
+    ) -> Result<Option<Versioned>, StoreError> {
+        self.ask(|world| ready(world.store().find(namespace, name)))
+            .await
+    }
+
+    async fn list(&self, page: Page<'_>) -> Result<Vec<Versioned>, StoreError> {
+        self.ask(|world| ready(world.store().list(page))).await
+    }
+
+    async fn save(&self, save: Save<'_>) -> Result<Version, StoreError> {
+        let changed = Mutant::change(&self.world, &save);
+        let save = changed.as_ref().map_or(save, PendingSave::save);
+        let fate = self.world.begin(self.process, Call::Save).await;
+        let answer = match fate {
+            Fate::Fine | Fate::AnswerLost | Fate::CrashAfter => self.world.commit(save),
+            Fate::Late | Fate::CrashLate => {
+                let landing = Landing::Save(Box::new(PendingSave::new(&save)));
+                let state = &mut *self.world.state();
+                let at = self.world.now().plus(state.chance.span(20_000));
+                state.nature.land(at, landing);
+                Err(away())
+            }
+            Fate::CrashBefore | Fate::RequestLost | Fate::Refused => Err(away()),
+        };
+        self.world.end(self.process, fate).await;
+        if fate == Fate::AnswerLost {
+            Err(away())
+        } else {
+            answer
+        }
+    }
+
+    async fn tombstone(&self, id: ConnectionId) -> Result<Option<Tombstone>, StoreError> {
+        self.ask(|world| ready(world.store().tombstone(id))).await
+    }
+
+    async fn lease(
+        &self,
+        id: ConnectionId,
+        holder: Holder,
+        span: Duration,
+    ) -> Result<Claimed, StoreError> {
+        self.ask(|world| {
+            let claimed = ready(world.store().lease(id, holder, span))?;
+            self.note_claims(std::slice::from_ref(&claimed));
+            Ok(claimed)
+        })
+        .await
+    }
+
+    async fn claim_due(
+        &self,
+        holder: Holder,
+        limit: u32,
+        span: Duration,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        self.ask(|world| {
+            if world.is(Mutant::LeavesOutLeases) {
+                for lease in world.state().rows.leases() {
+                    ready(world.store().release(&lease))?;
+                }
+            }
+            let claims = ready(world.store().claim_due(holder, limit, span))?;
+            self.note_claims(&claims);
+            Ok(claims)
+        })
+        .await
+    }
+
+    async fn renew(&self, lease: &Lease, span: Duration) -> Result<(), StoreError> {
+        self.ask(|world| {
+            ready(world.store().renew(lease, span))?;
+            let until = world.store_now() + span;
+            world.state().rows.held(lease, Some(until));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.ask(|world| {
+            ready(world.store().release(lease))?;
+            world.state().rows.held(lease, None);
+            world.changed();
+            Ok(())
+        })
+        .await
+    }
+
+    async fn entries(
+        &self,
+        cursor: Cursor,
+        limit: u32,
+    ) -> Result<Vec<(Cursor, Entry)>, StoreError> {
+        self.ask(|world| ready(world.store().entries(cursor, limit)))
+            .await
+    }
+
+    async fn journal(
+        &self,
+        id: ConnectionId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        self.ask(|world| ready(world.store().journal(id, after, limit)))
+            .await
+    }
+
+    async fn acknowledge(&self, consumer: &Consumer, cursor: Cursor) -> Result<(), StoreError> {
+        self.ask(|world| ready(world.store().acknowledge(consumer, cursor)))
+            .await
+    }
+
+    async fn acknowledged(&self, consumer: &Consumer) -> Result<Cursor, StoreError> {
+        self.ask(|world| ready(world.store().acknowledged(consumer)))
+            .await
+    }
+}
+
+/// A memory store never waits.
+pub(crate) fn ready<T>(
+    answer: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    answer.now_or_never().unwrap_or_else(|| Err(away()))
+}

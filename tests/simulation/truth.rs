@@ -1,0 +1,521 @@
+use chrono::TimeDelta;
+use keywheel_connection::{
+    Cause, Connection, ConnectionId, Debt, DebtReason, Entry, Marker, Mode, NewSecret, Origin,
+    Phase, Rotation, RotationId, Save,
+};
+use keywheel_core::KeyId;
+
+use super::directory::{By, Secret};
+use super::ports::{BEFORE, opened};
+use super::world::{Moment, State};
+
+/// How long ago the current secret may have been proven when the one before it is removed: five minutes by
+/// the policy, and as long again for a process that is stopped between.
+const FRESH: i64 = 600_000;
+
+/// How long it may take until a promotion that was decided is stored: a process may be stopped between.
+const UNHEARD: i64 = 300_000;
+
+/// How long after its intent a call to `addPassword` may be under way, in milliseconds. What arrives later
+/// is beyond what a directory without fences can be kept from, and is swept.
+const STRAY: i64 = 28_000;
+
+/// What is so, beside what the processes believe: the invariants are checked against it after every
+/// effect.
+#[derive(Debug, Default)]
+pub(crate) struct Truth {
+    pub(crate) records: Vec<Record>,
+    /// How far the clocks of two processes are apart at most, in milliseconds.
+    pub(crate) misled: i64,
+    /// Every marker whose intent was durable, and since when it was.
+    intents: Vec<(Marker, Moment)>,
+    /// Every marker that `addPassword` was called with.
+    minted: Vec<Marker>,
+    /// What each sink was given, for which connection.
+    published: Vec<(&'static str, ConnectionId, String)>,
+    /// What was minted long after its intent.
+    strays: Vec<KeyId>,
+}
+
+/// A connection as it was last written.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) connection: Connection,
+    pub(crate) deleted: bool,
+    /// The secrets that people handed over by key id.
+    pub(crate) adopted: Vec<KeyId>,
+    /// The secrets of ours that people were told live on.
+    pub(crate) let_go: Vec<KeyId>,
+    /// When the current secret was promoted, and its grace.
+    promoted: (Moment, TimeDelta),
+    /// The last rotation that the schedule began.
+    scheduled: Option<(RotationId, Moment)>,
+    /// How far a clock may have misled us, in milliseconds.
+    pub(crate) misled: i64,
+}
+
+impl Truth {
+    pub(crate) fn new(misled: i64) -> Self {
+        Self {
+            misled,
+            ..Self::default()
+        }
+    }
+
+    /// Returns how many secrets became current, over all connections.
+    pub(crate) fn promotions(&self) -> u64 {
+        let records = self.records.iter();
+        records.map(|record| generation(&record.connection)).sum()
+    }
+
+    pub(crate) fn record(&self, id: ConnectionId) -> Option<&Record> {
+        let mut records = self.records.iter();
+        records.find(|record| record.connection.id == id)
+    }
+
+    /// Whether a secret is somebody's current one, or people were told that it lives on.
+    pub(crate) fn holds(&self, key_id: KeyId) -> bool {
+        self.records.iter().any(|record| {
+            let current = record
+                .connection
+                .secrets()
+                .and_then(|secrets| secrets.current.key_id);
+            (current == Some(key_id) && !record.deleted) || record.let_go.contains(&key_id)
+        })
+    }
+}
+
+impl Record {
+    fn new(connection: &Connection, now: Moment, misled: i64) -> Self {
+        Self {
+            connection: connection.clone(),
+            deleted: false,
+            adopted: given(connection),
+            let_go: Vec::new(),
+            promoted: (now, TimeDelta::zero()),
+            scheduled: None,
+            misled,
+        }
+    }
+
+    fn rotation(&self) -> Option<&Rotation> {
+        self.connection.rotation.as_ref()
+    }
+
+    /// Whether the record knows the secret by key id, or will look for its marker.
+    fn accounts_for(&self, secret: &Secret) -> bool {
+        knows(&self.connection, secret.key_id)
+            || self.let_go.contains(&secret.key_id)
+            || secret
+                .marker
+                .is_some_and(|marker| seeks(&self.connection, marker))
+    }
+
+    /// Whether the secret is ours: minted for this connection, or handed to it.
+    fn owns(&self, secret: &Secret) -> bool {
+        let minted = secret.marker.map(|marker| marker.connection());
+        minted == Some(self.connection.id) || self.adopted.contains(&secret.key_id)
+    }
+}
+
+impl State {
+    /// A connection was stored for the first time.
+    pub(crate) fn created(&mut self, now: Moment, connection: &Connection, entries: &[Entry]) {
+        let misled = self.truth.misled;
+        self.truth
+            .records
+            .push(Record::new(connection, now, misled));
+        self.silent(entries);
+    }
+
+    /// A save took place.
+    pub(crate) fn committed(&mut self, now: Moment, save: &Save<'_>) {
+        let after = save.connection;
+        let id = after.id;
+        let Some(index) = self
+            .truth
+            .records
+            .iter()
+            .position(|r| r.connection.id == id)
+        else {
+            return;
+        };
+        let mut record = self.truth.records.swap_remove(index);
+        let before = std::mem::replace(&mut record.connection, after.clone());
+        record.deleted |= save.deletes;
+        for key_id in given(after) {
+            if !record.adopted.contains(&key_id) {
+                record.adopted.push(key_id);
+            }
+        }
+        self.trace_save(now, &before, &record, save);
+        if let Some(Rotation {
+            phase: Phase::Intent { marker, .. },
+            ..
+        }) = record.rotation()
+            && !self.truth.intents.iter().any(|(known, _)| known == marker)
+        {
+            self.truth.intents.push((*marker, now));
+        }
+        self.monotone(&before, after, save.entries);
+        self.proven(now, &before, &mut record);
+        self.never_zero(now, &record);
+        self.truthful(now, &before, &record);
+        self.once_per_date(now, &before, &mut record);
+        self.refused(&before, &record);
+        if save.lease.is_none() && hurried(&before, &record) {
+            record.promoted.1 = TimeDelta::zero();
+        }
+        self.silent(save.entries);
+        if record.deleted {
+            record.let_go.extend(all(&before));
+        }
+        self.truth.records.push(record);
+        self.nothing_lost(now);
+    }
+
+    fn trace_save(&mut self, now: Moment, before: &Connection, record: &Record, save: &Save<'_>) {
+        let events = save.entries.iter().map(|entry| {
+            let word = entry.body.split('"').nth(3).unwrap_or_default();
+            format!(" {word}")
+        });
+        let by = save.lease.map_or(0, |(lease, _)| lease.fence.0);
+        let seq = before.journal.seq;
+        let name = &record.connection.name;
+        self.trace.note_with(now, || {
+            let events: String = events.collect();
+            format!("saved {name} {seq}+ fence {by}:{events}")
+        });
+    }
+
+    /// A refusal that was stored begins the count of proofs anew.
+    fn refused(&mut self, before: &Connection, record: &Record) {
+        let refusals = |connection: &Connection| {
+            let candidate = connection.rotation.as_ref()?.candidate()?;
+            (candidate.refusals > 0).then_some((candidate.key_id, candidate.refusals))
+        };
+        let Some((key_id, refusals_now)) = refusals(&record.connection) else {
+            return;
+        };
+        if refusals(before) != Some((key_id, refusals_now))
+            && let Some(secret) = self.directory.secret_mut(key_id)
+        {
+            secret.proofs = 0;
+        }
+    }
+
+    /// G6: generations only grow. The journal has no gap.
+    fn monotone(&mut self, before: &Connection, after: &Connection, entries: &[Entry]) {
+        let (old, new) = (generation(before), generation(after));
+        if new < old {
+            self.broken(|| format!("G6: from generation {old} back to {new}"));
+        }
+        if after.journal.seq != before.journal.seq + entries.len() as u64 {
+            self.broken(|| "G7: the journal has a gap".to_owned());
+        }
+    }
+
+    /// G1: what becomes the current secret was proven by as many fresh tokens as were asked for, and a
+    /// read.
+    fn proven(&mut self, now: Moment, before: &Connection, record: &mut Record) {
+        let after = &record.connection;
+        if generation(before) == generation(after) {
+            return;
+        }
+        let Some(current) = after.secrets().map(|secrets| &secrets.current) else {
+            return;
+        };
+        let settings = before.rotation.as_ref().map(|rotation| &rotation.settings);
+        let wanted = settings.map_or(1, |settings| u32::from(settings.proofs.max(1)));
+        record.promoted = (now, grace(before));
+        let Some(secret) = current
+            .key_id
+            .and_then(|key_id| self.directory.secret(key_id))
+        else {
+            return self.broken(|| format!("G1: {current:?} was promoted and does not exist"));
+        };
+        let text = opened(&current.sealed, after.id, current.generation);
+        if text.as_deref() != Some(secret.text.as_str()) {
+            return self.broken(|| "G1: what was promoted can't be opened".to_owned());
+        }
+        let published = (BEFORE, after.id, secret.text.clone());
+        if self.sinks && !self.truth.published.contains(&published) {
+            let key_id = secret.key_id;
+            return self.broken(|| format!("G1: {key_id} was promoted, and a sink has it not"));
+        }
+        if secret.proofs < wanted || !secret.read {
+            let (key_id, proofs) = (secret.key_id, secret.proofs);
+            self.broken(|| {
+                format!("G1: {key_id} was promoted after {proofs} proofs of {wanted} in a row")
+            });
+        }
+    }
+
+    /// G1: the stored current secret is not one that we removed.
+    fn never_zero(&mut self, now: Moment, record: &Record) {
+        let connection = &record.connection;
+        let leaves = record.deleted || record.rotation().is_some_and(|r| r.farewell.is_some());
+        let current = connection
+            .secrets()
+            .and_then(|secrets| secrets.current.key_id);
+        let secret = current.and_then(|key_id| self.directory.secret(key_id));
+        let _ = now;
+        if !leaves && secret.is_some_and(|s| matches!(s.removed, Some((_, By::Keywheel)))) {
+            self.broken(|| "G1: the current secret is one that we removed".to_owned());
+        }
+    }
+
+    /// G2: every secret with our marker is in a ledger, or its marker is looked for.
+    pub(crate) fn nothing_lost(&mut self, now: Moment) {
+        let lost = self.directory.secrets().find(|secret| {
+            let Some(marker) = secret.marker.filter(|_| secret.is_live(now)) else {
+                return false;
+            };
+            let mut records = self.truth.records.iter();
+            let record = records.find(|r| r.connection.id == marker.connection());
+            record.is_some_and(|record| !record.accounts_for(secret))
+        });
+        if let Some(secret) = lost {
+            let what = format!("G2: {} ({}) is in no ledger", secret.key_id, secret.name);
+            self.broken(|| what);
+        }
+    }
+
+    /// G7: what is owed no more is gone, or is in use again.
+    fn truthful(&mut self, now: Moment, before: &Connection, record: &Record) {
+        let (Some(was), Some(is)) = (&before.rotation, record.rotation()) else {
+            return;
+        };
+        for debt in &was.debts {
+            let live = self
+                .directory
+                .secret(debt.key_id)
+                .is_some_and(|s| s.is_live(now));
+            if live && !knows(&record.connection, debt.key_id) && !record.deleted {
+                let key_id = debt.key_id;
+                self.broken(|| format!("G7: {key_id} was called revoked and is not"));
+            }
+        }
+        let superseded = |debt: &Debt| debt.reason == DebtReason::Superseded;
+        let confirmed = was.run.is_some() && is.run.is_none() && is.last != was.last;
+        if confirmed && is.debts.iter().any(superseded) {
+            self.broken(|| "G7: confirmed with a debt".to_owned());
+        }
+    }
+
+    /// G9: the schedule begins one rotation for each of its dates.
+    fn once_per_date(&mut self, now: Moment, before: &Connection, record: &mut Record) {
+        let was = before.rotation.as_ref();
+        let run = record.rotation().and_then(|rotation| rotation.run);
+        let Some(run) = run.filter(|_| was.is_some_and(|was| was.run.is_none())) else {
+            return;
+        };
+        if run.cause != Cause::Schedule {
+            return;
+        }
+        let schedule = record
+            .rotation()
+            .map(|r| r.settings.plan.schedule().clone());
+        let earlier = record.scheduled.replace((run.id, now));
+        let (Some((other, at)), Some(schedule)) = (earlier, schedule) else {
+            return;
+        };
+        let next = schedule.next_after(at.date());
+        if next.is_some_and(|next| next.at() > now.plus(record.misled).date()) {
+            self.broken(|| format!("G9: {} follows {other} on one date", run.id));
+        }
+    }
+
+    /// G8: no secret is in what people read.
+    fn silent(&mut self, entries: &[Entry]) {
+        if let Some(entry) = entries.iter().find(|entry| entry.body.contains("8Q~")) {
+            let body = entry.body.clone();
+            self.broken(|| format!("G8: a secret is in the journal: {body}"));
+        }
+    }
+
+    /// Whether the directory accepts a secret that the connection holds.
+    pub(crate) fn holds_a_valid_secret(&self, now: Moment, id: ConnectionId) -> bool {
+        let record = self.truth.record(id);
+        let secrets = record.and_then(|record| record.connection.secrets());
+        let Some(secrets) = secrets else { return false };
+        let held = [Some(&secrets.current), secrets.previous.as_ref()];
+        let keys = held.into_iter().flatten().filter_map(|held| held.key_id);
+        let mut secrets = keys.filter_map(|key_id| self.directory.secret(key_id));
+        secrets.any(|secret| secret.is_live(now))
+    }
+
+    /// A sink was given a secret.
+    pub(crate) fn published(&mut self, now: Moment, sink: &'static str, new: &NewSecret<'_>) {
+        let (id, generation) = (new.connection.id, new.generation);
+        self.trace.note(
+            now,
+            None,
+            format_args!("{sink} has generation {generation}"),
+        );
+        let held = (sink, id, new.secret.expose().to_owned());
+        if !self.truth.published.contains(&held) {
+            self.truth.published.push(held);
+        }
+    }
+
+    /// `addPassword` took place. G2: its intent is durable. G4: once for each marker. G5: few are ours.
+    pub(crate) fn minted(&mut self, now: Moment, marker: Marker, key_id: KeyId) {
+        let mut intents = self.truth.intents.iter();
+        let intended = intents.find(|(known, _)| *known == marker);
+        let Some((_, intended)) = intended.copied() else {
+            return self.broken(|| format!("G2: {marker} was minted without a durable intent"));
+        };
+        if self.truth.minted.contains(&marker) {
+            self.broken(|| format!("G4: {marker} was minted twice"));
+        }
+        self.truth.minted.push(marker);
+        self.nothing_lost(now);
+        if now.0 - intended.0 < STRAY {
+            self.bounded(now, marker.connection());
+        } else {
+            self.truth.strays.push(key_id);
+        }
+    }
+
+    fn bounded(&mut self, now: Moment, id: ConnectionId) {
+        let mut records = self.truth.records.iter();
+        let Some(record) = records.find(|record| record.connection.id == id) else {
+            return;
+        };
+        let ours = self.directory.secrets().filter(|secret| {
+            secret.is_live(now) && record.owns(secret) && !record.let_go.contains(&secret.key_id)
+        });
+        let ours = ours.count();
+        let expiring = record.rotation().is_some_and(|rotation| {
+            rotation.settings.mode == Mode::Overlap
+                && rotation.run.is_some_and(|run| run.cause == Cause::Expiry)
+        });
+        if ours > 2 + usize::from(expiring) {
+            self.broken(|| format!("G5: {ours} secrets of ours live on one application"));
+        }
+    }
+
+    /// `removePassword` arrives. G3: the secret is ours. G1: it is not in use, and another one is. G9: its
+    /// grace is over.
+    pub(crate) fn removing(&mut self, now: Moment, by: ConnectionId, key_id: KeyId) {
+        let mut records = self.truth.records.iter();
+        let Some(record) = records.find(|record| record.connection.id == by) else {
+            return;
+        };
+        let Some(secret) = self
+            .directory
+            .secret(key_id)
+            .filter(|s| s.removed.is_none())
+        else {
+            return;
+        };
+        if !record.owns(secret) {
+            return self.broken(|| format!("G3: {key_id} is not ours and is removed"));
+        }
+        let connection = &record.connection;
+        let Some((secrets, rotation)) = connection.secrets().zip(record.rotation()) else {
+            return;
+        };
+        if record.deleted || rotation.farewell.is_some() {
+            return;
+        }
+        let candidate = rotation.candidate().map(|candidate| candidate.key_id);
+        if secrets.current.key_id == Some(key_id) || candidate == Some(key_id) {
+            return self.broken(|| format!("G1: {key_id} is in use and is removed"));
+        }
+        let current = secrets
+            .current
+            .key_id
+            .and_then(|key_id| self.directory.secret(key_id));
+        let previous = secrets.previous.as_ref().and_then(|held| held.key_id);
+        if previous != Some(key_id) {
+            return;
+        }
+        let unheard = FRESH + self.faults.accept_lag + record.misled;
+        let fallen = current.is_none_or(|current| match current.removed {
+            Some((at, _)) => now.0 - at.0 > unheard,
+            None => current.end <= now,
+        });
+        if secret.is_live(now) && fallen {
+            return self.broken(|| format!("G1: {key_id} is removed, and no other one is valid"));
+        }
+        let (promoted, grace) = record.promoted;
+        let early = now.0 - promoted.0 < grace.num_milliseconds() - record.misled - UNHEARD;
+        if early {
+            self.broken(|| format!("G9: {key_id} is removed before its grace is over"));
+        }
+    }
+}
+
+fn generation(connection: &Connection) -> u64 {
+    connection
+        .secrets()
+        .map_or(0, |secrets| secrets.current.generation)
+}
+
+/// How long the secret that is replaced now is to live on.
+fn grace(before: &Connection) -> TimeDelta {
+    let rotation = before.rotation.as_ref();
+    rotation.map_or(TimeDelta::zero(), |rotation| {
+        match rotation.run.map(|run| run.cause) {
+            Some(Cause::Emergency) | None => TimeDelta::zero(),
+            Some(Cause::Initial) => rotation.settings.original_grace.delta(),
+            _ => rotation.settings.grace.delta(),
+        }
+    })
+}
+
+/// Whether somebody ended the grace of a replaced secret.
+fn hurried(before: &Connection, record: &Record) -> bool {
+    let (Some(was), Some(is)) = (&before.rotation, record.rotation()) else {
+        return false;
+    };
+    was.debts.iter().any(|debt| {
+        let mut debts = is.debts.iter().filter(|d| d.key_id == debt.key_id);
+        debts.any(|now| now.due < debt.due)
+    })
+}
+
+/// The secrets in a record that people handed over.
+fn given(connection: &Connection) -> Vec<KeyId> {
+    let secrets = connection.secrets();
+    let current = secrets.map(|secrets| &secrets.current);
+    let held = current.filter(|held| held.origin == Origin::Given);
+    let offer = connection.rotation.as_ref().and_then(|r| r.offer.as_ref());
+    let offered = offer.map(|offer| offer.key_id);
+    held.and_then(|held| held.key_id)
+        .into_iter()
+        .chain(offered)
+        .collect()
+}
+
+/// Every key id that a record knows.
+fn all(connection: &Connection) -> Vec<KeyId> {
+    let secrets = connection.secrets();
+    let current = secrets.and_then(|secrets| secrets.current.key_id);
+    let previous = secrets.and_then(|secrets| secrets.previous.as_ref()?.key_id);
+    let mut all: Vec<_> = current.into_iter().chain(previous).collect();
+    if let Some(rotation) = &connection.rotation {
+        all.extend(rotation.candidate().map(|candidate| candidate.key_id));
+        all.extend(rotation.debts.iter().map(|debt| debt.key_id));
+        all.extend(rotation.offer.as_ref().map(|offer| offer.key_id));
+    }
+    all
+}
+
+fn knows(connection: &Connection, key_id: KeyId) -> bool {
+    all(connection).contains(&key_id)
+}
+
+/// Whether a record will look for what was minted under a marker.
+fn seeks(connection: &Connection, marker: Marker) -> bool {
+    connection.rotation.as_ref().is_some_and(|rotation| {
+        let intent = matches!(rotation.phase, Phase::Intent { marker: m, .. } if m == marker);
+        intent
+            || rotation
+                .dead_markers
+                .iter()
+                .any(|dead| dead.marker == marker)
+    })
+}

@@ -1,0 +1,301 @@
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use keywheel_connection::MemoryStore;
+use keywheel_core::Clock;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use super::chance::Chance;
+use super::directory::Directory;
+use super::faults::{Call, Fate, Faults};
+use super::mutant::Mutant;
+use super::nature::Nature;
+use super::store::Rows;
+use super::trace::Trace;
+use super::truth::Truth;
+
+/// True time, which nobody in the simulation knows, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(pub(crate) i64);
+
+/// 1 January 2026.
+const EPOCH: i64 = 1_767_225_600_000;
+
+impl Moment {
+    pub(crate) const NEVER: Self = Self(i64::MAX);
+
+    pub(crate) fn date(self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(EPOCH + self.0).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
+    pub(crate) fn of(date: DateTime<Utc>) -> Self {
+        Self(date.timestamp_millis() - EPOCH)
+    }
+
+    pub(crate) fn plus(self, milliseconds: i64) -> Self {
+        Self(self.0.saturating_add(milliseconds))
+    }
+}
+
+/// How many processes there are at most, people's included.
+pub(crate) const PROCESSES: usize = 4;
+
+/// How many calls no run makes that gets on.
+const ENDLESS: u64 = 100_000;
+
+/// The process that people's requests run in.
+pub(crate) const PEOPLE: usize = 3;
+
+/// Everything in one run: clones share it.
+#[derive(Clone)]
+pub(crate) struct World(Arc<Inner>);
+
+struct Inner {
+    /// When the run began, by tokio's clock and by the true one.
+    began: (Instant, Moment),
+    changed: Notify,
+    /// How far off the clocks of the processes are, and the store's.
+    offsets: [AtomicI64; PROCESSES + 1],
+    state: Mutex<State>,
+    store: MemoryStore,
+}
+
+/// What changes in a run.
+pub(crate) struct State {
+    pub(crate) chance: Chance,
+    pub(crate) faults: Faults,
+    pub(crate) directory: Directory,
+    pub(crate) truth: Truth,
+    pub(crate) rows: Rows,
+    pub(crate) nature: Nature,
+    pub(crate) trace: Trace,
+    pub(crate) processes: [Process; PROCESSES],
+    pub(crate) mutant: Option<Mutant>,
+    /// Whether secrets go to sinks too.
+    pub(crate) sinks: bool,
+    pub(crate) effects: u64,
+    pub(crate) violation: Option<String>,
+}
+
+/// A process as nature sees it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Process {
+    pub(crate) crashed: bool,
+    pub(crate) stopped_until: Moment,
+}
+
+impl World {
+    pub(crate) fn new(state: State, began: Moment) -> Self {
+        let began = (Instant::now(), began);
+        Self(Arc::new_cyclic(|weak| Inner {
+            began,
+            changed: Notify::new(),
+            offsets: Default::default(),
+            state: Mutex::new(state),
+            store: MemoryStore::new(Arc::new(StoreClock(weak.clone(), began))),
+        }))
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        true_time(self.0.began)
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn store(&self) -> &MemoryStore {
+        &self.0.store
+    }
+
+    /// Returns how far off a clock is: a process's, or the store's after them.
+    pub(crate) fn offset(&self, clock: usize) -> i64 {
+        self.0.offsets[clock].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_offset(&self, clock: usize, offset: i64) {
+        self.0.offsets[clock].store(offset, Ordering::Relaxed);
+    }
+
+    pub(crate) fn changed(&self) {
+        self.0.changed.notify_waiters();
+    }
+
+    /// Waits until the store has something new, or until `until`.
+    pub(crate) async fn wait_for_change(&self, until: Moment) {
+        let left = until.0.saturating_sub(self.now().0);
+        if left <= 0 {
+            return;
+        }
+        tokio::select! {
+            biased;
+            () = self.0.changed.notified() => {}
+            () = sleep(milliseconds(left)) => {}
+        }
+    }
+
+    pub(crate) async fn sleep(&self, span: i64) {
+        if span > 0 {
+            sleep(milliseconds(span)).await;
+        }
+    }
+
+    pub(crate) fn note(&self, who: usize, what: fmt::Arguments<'_>) {
+        let now = self.now();
+        self.state().trace.note(now, Some(who), what);
+    }
+
+    /// Begins a call: it may be slow, its process may be stopped for a while, or end here.
+    pub(crate) async fn begin(&self, process: usize, call: Call) -> Fate {
+        let now = self.now();
+        let (fate, slow, stall, endless) = {
+            let state = &mut *self.state();
+            state.effects += 1;
+            if state.effects > ENDLESS {
+                state.broken(|| "G10: it never ends".to_owned());
+            }
+            let fate = state.faults.fate(call, &mut state.chance);
+            if fate != Fate::Fine {
+                state.trace.note(
+                    now,
+                    Some(process),
+                    format_args!("{call:?} will be {fate:?}"),
+                );
+            }
+            let mut drawn = |rate: u64, longest: i64| match state.chance.below(1000) < rate {
+                true => state.chance.span(longest),
+                false => 0,
+            };
+            let slow = drawn(state.faults.slow, 8_000);
+            (
+                fate,
+                slow,
+                drawn(state.faults.stall, 120_000),
+                state.effects > ENDLESS,
+            )
+        };
+        self.sleep(slow).await;
+        if stall > 0 {
+            self.stop(process, stall).await;
+        }
+        if fate == Fate::CrashBefore || endless {
+            self.crash(process).await;
+        }
+        fate
+    }
+
+    /// Ends a call that was carried out.
+    pub(crate) async fn end(&self, process: usize, fate: Fate) {
+        let stall = {
+            let state = &mut *self.state();
+            let hit = state.chance.below(1000) < state.faults.stall;
+            if hit { state.chance.span(120_000) } else { 0 }
+        };
+        if stall > 0 {
+            self.stop(process, stall).await;
+        }
+        if matches!(fate, Fate::CrashAfter | Fate::CrashLate) {
+            self.crash(process).await;
+        }
+    }
+
+    /// The process is not scheduled for a while, as after SIGSTOP or in a suspended machine.
+    async fn stop(&self, process: usize, span: i64) {
+        let until = self.now().plus(span);
+        {
+            let state = &mut *self.state();
+            state.trace.note(
+                self.now(),
+                Some(process),
+                format_args!("stopped for {span} ms"),
+            );
+            state.processes[process].stopped_until = until;
+            state.nature.wake(until);
+        }
+        once_more().await;
+    }
+
+    async fn crash(&self, process: usize) {
+        self.note(process, format_args!("dies"));
+        self.state().processes[process].crashed = true;
+        std::future::pending().await
+    }
+}
+
+impl State {
+    /// Keeps the first broken invariant; the run ends there.
+    pub(crate) fn broken(&mut self, what: impl FnOnce() -> String) {
+        if self.violation.is_none() {
+            self.violation = Some(what());
+        }
+    }
+}
+
+/// Pending once, so that the executor sees what changed.
+fn once_more() -> impl Future<Output = ()> {
+    let mut polled = false;
+    poll_fn(move |_| {
+        if std::mem::replace(&mut polled, true) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+}
+
+pub(crate) fn milliseconds(span: i64) -> Duration {
+    Duration::from_millis(u64::try_from(span).unwrap_or(0))
+}
+
+fn true_time((began, at): (Instant, Moment)) -> Moment {
+    let passed = Instant::now().duration_since(began).as_millis();
+    at.plus(i64::try_from(passed).unwrap_or(i64::MAX))
+}
+
+/// The clock of a process: the true time, and how far it is off.
+pub(crate) struct ProcessClock {
+    pub(crate) world: World,
+    pub(crate) process: usize,
+}
+
+impl Clock for ProcessClock {
+    fn now(&self) -> DateTime<Utc> {
+        let offset = self.world.offset(self.process);
+        self.world.now().date() + TimeDelta::milliseconds(offset)
+    }
+}
+
+impl fmt::Debug for ProcessClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessClock").finish_non_exhaustive()
+    }
+}
+
+/// The clock of the store's machine.
+struct StoreClock(std::sync::Weak<Inner>, (Instant, Moment));
+
+impl Clock for StoreClock {
+    fn now(&self) -> DateTime<Utc> {
+        let inner = self.0.upgrade();
+        let offset = inner.map_or(0, |inner| inner.offsets[PROCESSES].load(Ordering::Relaxed));
+        true_time(self.1).date() + TimeDelta::milliseconds(offset)
+    }
+}
+
+impl fmt::Debug for StoreClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreClock").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").finish_non_exhaustive()
+    }
+}
