@@ -93,36 +93,6 @@ async fn overtaken(way: &Way, lag: Lag, steps: usize) -> bool {
     true
 }
 
-/// A process is held up in the middle of an effect for longer than its lease, as by a paused virtual
-/// machine. Others finish the work, and then the effect takes place after all.
-#[tokio::test(start_paused = true)]
-async fn an_effect_that_comes_minutes_or_hours_late_harms_nothing() {
-    for way in WAYS {
-        let calm = run(way, lags()[0], None).await;
-        for effect in 0..calm {
-            for span in [TimeDelta::minutes(3), TimeDelta::hours(4)] {
-                late(way, effect, span).await;
-            }
-        }
-    }
-}
-
-async fn late(way: &Way, effect: usize, span: TimeDelta) {
-    let (rig, id) = begin(way, lags()[0]).await;
-    rig.effects.plan(effect, Fate::Stall);
-    let rotator = rig.rotator();
-    let mut work = rotator.lease(id).await.unwrap();
-    let mut late = Box::pin(advance(&rig, &rotator, &mut work));
-    if rig.effects.until_stalled(&mut late).await {
-        rig.watch.expect_a_late_mint();
-        rig.effects.forgive();
-        rig.settle(id, span).await;
-        rig.effects.let_go();
-        late.await;
-    }
-    finish(way, &rig, id, &format!("{effect} late by {span}")).await;
-}
-
 /// Two stops in one rotation: the second one while recovering from the first.
 #[tokio::test(start_paused = true)]
 async fn wherever_it_stops_twice_nothing_is_lost() {

@@ -1,6 +1,7 @@
 //! The workspace's own commands. `cargo xtask test` is the one that newcomers and CI run.
 
 mod deny;
+mod mutants;
 mod simulate;
 mod step;
 mod test;
@@ -12,6 +13,7 @@ const USAGE: &str = "\
 cargo xtask test            format, lints, tests, examples, docs, dependencies
 cargo xtask test --quick    without what is slow: examples, docs, dependencies
 cargo xtask test --full     the same, with every count as the issues state it
+cargo xtask mutants [word]  breaks the engine's rules one by one; the tests must notice each
 
 cargo xtask simulate --seeds N [--from SEED]          runs seeds of the simulation, optimised
 cargo xtask simulate --seed SEED [--mutant NAME]      tells the story of one
@@ -24,6 +26,8 @@ fn main() -> ExitCode {
         ["test"] => test::run(test::Extent::Plain),
         ["test", "--quick"] => test::run(test::Extent::Quick),
         ["test", "--full"] => test::run(test::Extent::Full),
+        ["mutants"] => mutants::run(None),
+        ["mutants", word] => mutants::run(Some(word)),
         ["simulate", options @ ..] if !options.is_empty() => simulate::run(options),
         _ => {
             eprintln!("{USAGE}");

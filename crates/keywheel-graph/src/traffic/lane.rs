@@ -24,8 +24,10 @@ const LIMIT: usize = 1024;
 impl Lanes {
     pub(super) async fn turn(&self, lane: &Lane, spacing: Duration) -> Turn {
         let last = self.find(lane, spacing).lock_owned().await;
-        if let Some(ended) = *last {
-            sleep_until(ended + spacing).await;
+        // A timer takes a millisecond even for what is past.
+        let free = last.map(|ended| ended + spacing);
+        if let Some(free) = free.filter(|free| *free > Instant::now()) {
+            sleep_until(free).await;
         }
         Turn(last)
     }
