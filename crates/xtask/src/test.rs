@@ -14,15 +14,20 @@ pub(crate) enum Extent {
 }
 
 /// The examples that end by themselves and need no network, with what they are told on the command line.
-const EXAMPLES: [(&str, &[&str]); 8] = [
+const EXAMPLES: [(&str, &[&str]); 10] = [
     ("authorization_code", &["--check"]),
     ("azure_sdk", &[]),
     ("certificate", &[]),
     ("client_secret", &[]),
+    ("embed_in_service", &["--listen", "127.0.0.1:0", "--check"]),
     ("envelope_sealer", &[]),
     ("expiring_credentials", &[]),
     ("preflight", &[]),
     ("quickstart", &[]),
+    (
+        "watch",
+        &["--no-tty", "--connections", "4", "--rotations", "6"],
+    ),
 ];
 
 pub(crate) fn run(extent: Extent) -> ExitCode {
