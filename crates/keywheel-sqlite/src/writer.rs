@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use keywheel_connection::{StoreError, StoreErrorKind};
 use keywheel_core::Clock;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use tokio::sync::{Notify, oneshot};
 
 use crate::error::{closed, failed, is_refusal};
@@ -31,9 +31,7 @@ impl Opening {
             .map_err(failed)?;
         schema::migrate(&mut connection, &self.path)?;
         // Only now: the marks of a new file must be in the file itself, not in its log.
-        let mode: String = connection
-            .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
-            .map_err(failed)?;
+        let mode = self.share(&connection).map_err(failed)?;
         if mode == "wal" {
             Ok(connection)
         } else {
@@ -41,6 +39,20 @@ impl Opening {
                 StoreErrorKind::NotOurs,
                 "database: this file system can't share memory between processes; use a local disk",
             ))
+        }
+    }
+
+    /// Turns the write-ahead log on, and returns the journal mode. SQLite does not wait for others here as it
+    /// does elsewhere, since two who change the mode could wait for each other.
+    fn share(&self, connection: &Connection) -> rusqlite::Result<String> {
+        let mut left = self.busy_timeout.as_millis() / BUSY_PAUSE.as_millis();
+        loop {
+            let mode = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0));
+            if left == 0 || !mode.as_ref().is_err_and(is_busy) {
+                return mode;
+            }
+            left -= 1;
+            thread::sleep(BUSY_PAUSE);
         }
     }
 
@@ -68,6 +80,13 @@ impl fmt::Debug for Opening {
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
+}
+
+/// How long to wait before the next attempt to change the journal mode.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
 }
 
 /// The one thread that writes: what arrives while it commits shares the next commit.

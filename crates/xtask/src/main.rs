@@ -2,6 +2,7 @@
 
 mod deny;
 mod mutants;
+mod packages;
 mod simulate;
 mod step;
 mod test;

@@ -2,8 +2,8 @@
 
 use std::process::{Command, ExitCode};
 
-use crate::deny;
 use crate::step::{Steps, cargo, root};
+use crate::{deny, packages};
 
 /// How much is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,7 @@ const EXAMPLES: [(&str, &[&str]); 10] = [
 
 pub(crate) fn run(extent: Extent) -> ExitCode {
     let mut steps = Steps::default();
+    steps.call("programs that the tests need", packages::install);
     steps.run("format", &mut cargo("fmt --all --check"));
     steps.run(
         "clippy",
