@@ -87,11 +87,14 @@ impl CredentialIssuer for EntraIssuer {
     async fn remove(&self, access: &Access<'_>, key_id: &KeyId) -> Result<Removal, IssuerError> {
         let session = self.session(access)?;
         let application = session.graph.application(access.connection.client);
-        match application.remove_password(key_id).await {
-            Ok(()) => Ok(Removal::Removed),
-            Err(error) if error.refusal() == Some(Refusal::UnknownKey) => Ok(Removal::NotFound),
-            Err(error) => Err(refusal::graph(&error)),
-        }
+        let removal = match application.remove_password(key_id).await {
+            Ok(()) => Removal::Removed,
+            Err(error) if error.refusal() == Some(Refusal::UnknownKey) => Removal::NotFound,
+            Err(error) => return Err(refusal::graph(&error)),
+        };
+        // It may be the previous secret of what is open: what is revoked is not kept in memory.
+        self.0.forget(access.connection.id);
+        Ok(removal)
     }
 }
 

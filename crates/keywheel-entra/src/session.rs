@@ -94,6 +94,11 @@ impl Sessions {
         Ok(session)
     }
 
+    /// Closes what is open for a connection: its tokens and secrets leave the memory with the last call.
+    pub(crate) fn forget(&self, id: ConnectionId) {
+        self.lock().remove(&id);
+    }
+
     fn make(&self, access: &Access<'_>) -> Result<Session, CredentialError> {
         let mut secrets =
             ClientSecrets::new(secret(&access.secret)?).with_generation(access.generation);

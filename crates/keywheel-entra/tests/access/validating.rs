@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use keywheel_connection::{Access, CredentialIssuer, IssuerErrorKind};
-use keywheel_core::{Secret, SystemEntropy, TenantId};
+use keywheel_connection::{Access, CredentialIssuer, IssuerErrorKind, Removal};
+use keywheel_core::{ReqwestSend, Secret, SystemEntropy, TenantId};
 use keywheel_emulator::{ApplicationSeed, Fault, Route, TenantSeed};
 use keywheel_entra::{EntraIssuer, Method, Read, ValidationErrorKind};
 use serde_json::json;
@@ -172,11 +172,7 @@ async fn an_applications_token_is_no_users() {
 async fn the_issuer_proves_a_secret_only_in_the_tenant_that_was_asked_for() {
     let tenant = Tenant::of(seed()).await;
     let app = tenant.emulator.default_app();
-    let issuer = EntraIssuer::new(
-        Arc::new(tenant.http.clone()),
-        Arc::new(Wall(tenant.emulator.clock().clone())),
-        Arc::new(SystemEntropy::new()),
-    );
+    let issuer = issuer(&tenant, &Arc::new(tenant.http.clone()));
     let mut connection = connection(&tenant);
     let secret = Secret::new(app.secret().expose());
 
@@ -191,6 +187,50 @@ async fn the_issuer_proves_a_secret_only_in_the_tenant_that_was_asked_for() {
         .unwrap_err();
 
     assert_ne!(refused.kind(), IssuerErrorKind::Unknown);
+}
+
+/// What is open holds the way to send requests beside the secret, so that is how it is counted.
+#[tokio::test]
+async fn what_an_issuer_has_open_is_closed_when_a_secret_is_revoked() {
+    let tenant = Tenant::of(seed()).await;
+    let http = Arc::new(tenant.http.clone());
+    let issuer = issuer(&tenant, &http);
+    let idle = Arc::strong_count(&http);
+    let connection = connection(&tenant);
+    let app = tenant.emulator.default_app();
+    let first = Secret::new(app.secret().expose());
+    let second = tenant
+        .emulator
+        .add_secret(app.client_id(), "second")
+        .unwrap();
+    let access =
+        Access::new(&connection, 1, Secret::new(second.text.expose())).with_previous(Some(first));
+    issuer.prove(&access).await.unwrap();
+    assert!(Arc::strong_count(&http) > idle, "something is open");
+
+    let key_id = app.secret_key_id().parse().unwrap();
+    let removed = issuer.remove(&access, &key_id).await.unwrap();
+
+    assert_eq!(removed, Removal::Removed);
+    assert_eq!(Arc::strong_count(&http), idle, "after a removal");
+
+    issuer.prove(&access).await.unwrap();
+    let removed = issuer.remove(&access, &key_id).await.unwrap();
+
+    assert_eq!(removed, Removal::NotFound);
+    assert_eq!(
+        Arc::strong_count(&http),
+        idle,
+        "after a removal whose answer was lost"
+    );
+}
+
+fn issuer(tenant: &Tenant, http: &Arc<ReqwestSend>) -> EntraIssuer {
+    EntraIssuer::new(
+        Arc::<ReqwestSend>::clone(http),
+        Arc::new(Wall(tenant.emulator.clock().clone())),
+        Arc::new(SystemEntropy::new()),
+    )
 }
 
 fn connection(tenant: &Tenant) -> keywheel_connection::Connection {
