@@ -17,8 +17,11 @@ pub(crate) fn prepare(path: &Path) -> Result<(), StoreError> {
     let header = match File::open(path) {
         Ok(file) => header(file).map_err(io)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            create(path).map_err(io)?;
-            return Ok(());
+            return match create(path) {
+                // Somebody else was faster.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => prepare(path),
+                created => created.map(drop).map_err(io),
+            };
         }
         Err(error) => return Err(io(error)),
     };
