@@ -56,8 +56,13 @@ fn slow(steps: &mut Steps) {
         "stale time zones are warned of",
         &mut cargo("test -p keywheel-schedule --lib --locked -- zone:: schedule::"),
     );
+    // Most were built with the tests just now, but for those that are tests themselves.
+    steps.run(
+        "examples",
+        &mut cargo("build --workspace --all-features --locked --examples"),
+    );
     for (example, arguments) in EXAMPLES {
-        // Built with the tests just now; `cargo run` would build it again with fewer features.
+        // `cargo run` would build it again with fewer features.
         let path = root().join("target/debug/examples").join(example);
         steps.run(
             &format!("example {example}"),

@@ -44,12 +44,8 @@ fn jiff_run(zone: &TimeZone, local: DateTime) -> (Timestamp, Resolution) {
         }
         AmbiguousOffset::Fold { .. } => (ambiguous.earlier().unwrap(), Resolution::FirstOfTwo),
         AmbiguousOffset::Gap { .. } => {
-            let after_jump = ambiguous.later().unwrap();
-            let jump = zone
-                .preceding(after_jump + 1.second())
-                .next()
-                .unwrap()
-                .timestamp();
+            let around = [ambiguous.clone().earlier(), ambiguous.later()].map(Result::unwrap);
+            let jump = change_between(zone, around);
             let [before, after] = [jump - 1.second(), jump].map(|at| zone.to_datetime(at).date());
             let whole_day = before < local.date() && local.date() < after;
             let resolution = if whole_day {
@@ -60,6 +56,21 @@ fn jiff_run(zone: &TimeZone, local: DateTime) -> (Timestamp, Resolution) {
             (jump, resolution)
         }
     }
+}
+
+/// The first instant with another offset than `before` has. Its own list of changes won't do: where the last
+/// recorded one comes after what the rule for later years says (Winamac, 11 March 2007), jiff lists the latter.
+fn change_between(zone: &TimeZone, [mut before, mut after]: [Timestamp; 2]) -> Timestamp {
+    let offset = zone.to_offset(before);
+    while after.as_second() - before.as_second() > 1 {
+        let middle = before + ((after.as_second() - before.as_second()) / 2).seconds();
+        if zone.to_offset(middle) == offset {
+            before = middle;
+        } else {
+            after = middle;
+        }
+    }
+    after
 }
 
 #[derive(Clone)]
@@ -85,8 +96,9 @@ fn pair(name: &'static str) -> Pair {
         .clone()
 }
 
+/// From 2 January 1970: due dates of 1969, which it still is in the west on the first, are not answered.
 fn instants() -> impl Strategy<Value = i64> {
-    0..END - 800 * DAY
+    DAY..END - 800 * DAY
 }
 
 proptest! {

@@ -124,6 +124,7 @@ fn every_change_of_every_clock_is_met_exactly() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
-    let least = if is_full() { 500_000 } else { 40_000 };
+    // All 597 zones have 55,340 changes.
+    let least = if is_full() { 440_000 } else { 40_000 };
     assert!(asked > least, "{asked}");
 }
