@@ -44,7 +44,7 @@ fn jiff_run(zone: &TimeZone, local: DateTime) -> (Timestamp, Resolution) {
         }
         AmbiguousOffset::Fold { .. } => (ambiguous.earlier().unwrap(), Resolution::FirstOfTwo),
         AmbiguousOffset::Gap { .. } => {
-            let around = [ambiguous.clone().earlier(), ambiguous.later()].map(Result::unwrap);
+            let around = [ambiguous.earlier(), ambiguous.later()].map(Result::unwrap);
             let jump = change_between(zone, around);
             let [before, after] = [jump - 1.second(), jump].map(|at| zone.to_datetime(at).date());
             let whole_day = before < local.date() && local.date() < after;
