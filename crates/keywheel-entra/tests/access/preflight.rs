@@ -213,10 +213,7 @@ async fn limit_policy_and_end_dates_are_told() {
         .emulator
         .set_policy("contoso.example", &policy)
         .unwrap();
-    tenant
-        .emulator
-        .clock()
-        .advance(TimeDelta::days(720));
+    tenant.emulator.clock().advance(TimeDelta::days(720));
     let later = tenant.access().preflight(&OWN).await.unwrap();
 
     assert!(find(&later, Need::Policy).detail.contains("90 days"));
