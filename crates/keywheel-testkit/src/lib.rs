@@ -18,7 +18,7 @@ pub use self::load::{
     Ack, Acks, Claim, check_a_stopped_holder_is_fenced_off, check_claims, claim_all, load,
     write_with_an_old_lease,
 };
-pub use self::logs::CapturedLogs;
+pub use self::logs::{CapturedLogs, watch_logs};
 #[cfg(unix)]
 pub use self::postgres::{PgBouncer, PostgresOptions, PostgresServer, TestDatabase};
 pub use self::secrets::Secrets;
