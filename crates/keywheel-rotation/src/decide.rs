@@ -168,7 +168,10 @@ fn record_only(
     if candidate.is_none() && rotation.offer.is_some() {
         return Some(Step::Adopt);
     }
-    let days = reminder(&secrets.current, now).filter(|_| is_stuck(rotation))?;
+    if !is_stuck(rotation) {
+        return None;
+    }
+    let days = reminder(&secrets.current, now)?;
     Some(Step::Remind { days })
 }
 
@@ -473,7 +476,10 @@ fn next_reminder(current: &Held, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
 }
 
 fn later_reminder(rotation: &Rotation, current: &Held, now: DateTime<Utc>) -> Option<Item> {
-    let at = next_reminder(current, now).filter(|_| is_stuck(rotation))?;
+    if !is_stuck(rotation) {
+        return None;
+    }
+    let at = next_reminder(current, now)?;
     let paused = rotation.pause.is_some();
     Some(Item {
         at,
