@@ -168,8 +168,10 @@ fn record_only(
     if candidate.is_none() && rotation.offer.is_some() {
         return Some(Step::Adopt);
     }
-    let days = reminder(&secrets.current, now).filter(|_| is_stuck(rotation))?;
-    Some(Step::Remind { days })
+    if !is_stuck(rotation) {
+        return None;
+    }
+    reminder(&secrets.current, now).map(|days| Step::Remind { days })
 }
 
 fn is_proven(candidate: &Candidate, rotation: &Rotation) -> bool {
@@ -355,6 +357,7 @@ fn mint(
     };
     let trouble = rotation.trouble.as_ref().filter(|t| holds_up_mint(t));
     let retry = trouble.map(|trouble| trouble.retry_at);
+    let retry = retry.max(rotation.run.and_then(|run| run.mint_after));
     let late = retry.is_some_and(|retry| retry > at);
     Some(Item {
         at: retry.map_or(at, |retry| retry.max(at)),
@@ -473,7 +476,10 @@ fn next_reminder(current: &Held, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
 }
 
 fn later_reminder(rotation: &Rotation, current: &Held, now: DateTime<Utc>) -> Option<Item> {
-    let at = next_reminder(current, now).filter(|_| is_stuck(rotation))?;
+    if !is_stuck(rotation) {
+        return None;
+    }
+    let at = next_reminder(current, now)?;
     let paused = rotation.pause.is_some();
     Some(Item {
         at,
