@@ -11,11 +11,13 @@ use keywheel_core::Clock;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
+use super::backup::Backup;
 use super::chance::Chance;
 use super::directory::Directory;
 use super::faults::{Call, Fate, Faults};
 use super::mutant::Mutant;
 use super::nature::Nature;
+use super::promises::Promises;
 use super::store::Rows;
 use super::trace::Trace;
 use super::truth::Truth;
@@ -63,7 +65,7 @@ struct Inner {
     /// How far off the clocks of the processes are, and the store's.
     offsets: [AtomicI64; PROCESSES + 1],
     state: Mutex<State>,
-    store: MemoryStore,
+    store: Mutex<MemoryStore>,
 }
 
 /// What changes in a run.
@@ -79,6 +81,10 @@ pub(crate) struct State {
     pub(crate) mutant: Option<Mutant>,
     /// Whether secrets go to sinks too.
     pub(crate) sinks: bool,
+    /// Whether the sealing key is lost, for now.
+    pub(crate) keyless: bool,
+    pub(crate) promises: Promises,
+    pub(crate) backup: Option<Backup>,
     pub(crate) effects: u64,
     pub(crate) violation: Option<String>,
 }
@@ -98,7 +104,7 @@ impl World {
             changed: Notify::new(),
             offsets: Default::default(),
             state: Mutex::new(state),
-            store: MemoryStore::new(Arc::new(StoreClock(weak.clone(), began))),
+            store: Mutex::new(MemoryStore::new(Arc::new(StoreClock(weak.clone(), began)))),
         }))
     }
 
@@ -110,8 +116,20 @@ impl World {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn store(&self) -> &MemoryStore {
-        &self.0.store
+    pub(crate) fn store(&self) -> MemoryStore {
+        self.stored().clone()
+    }
+
+    /// Puts an empty store in the place of the one before.
+    pub(crate) fn new_store(&self) -> MemoryStore {
+        let clock = StoreClock(Arc::downgrade(&self.0), self.0.began);
+        let store = MemoryStore::new(Arc::new(clock));
+        *self.stored() = store.clone();
+        store
+    }
+
+    fn stored(&self) -> MutexGuard<'_, MemoryStore> {
+        self.0.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns how far off a clock is: a process's, or the store's after them.
