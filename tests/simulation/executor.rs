@@ -119,6 +119,7 @@ impl Executor {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
+            self.world.tick();
             self.turns += 1;
             if self.turns > ENDLESS {
                 let state = &mut *self.world.state();

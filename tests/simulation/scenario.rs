@@ -124,7 +124,7 @@ pub(crate) async fn people(world: World, scenario: Scenario) {
         let wait = world.state().chance.between(0, most.max(1));
         world.sleep(wait.min(end.0 - world.now().0)).await;
         let asked = unless_it_crashes(&world, ask(&world, &connections, &ids, &scenario.settings));
-        asked.await;
+        Box::pin(asked).await;
     }
     world.sleep(end.0 - world.now().0).await;
     rest::come_to_rest(&world, &connections, &ids).await;

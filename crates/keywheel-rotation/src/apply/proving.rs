@@ -246,15 +246,16 @@ impl Change<'_> {
             return Vec::new();
         };
         let unknown = |listed: &&Listed| {
+            let known = |id| is_ours(rotation, secrets, id);
+            if listed.key_id.is_none_or(known) {
+                return false;
+            }
             let Some(marker) = listed.marker() else {
                 return false;
             };
+            let newer = marker.generation() >= candidate.generation;
             let mut dead = rotation.dead_markers.iter();
-            let known = listed
-                .key_id
-                .is_none_or(|id| is_ours(rotation, secrets, id))
-                || dead.any(|dead| dead.marker == marker);
-            marker.connection() == self.id && marker.generation() >= candidate.generation && !known
+            marker.connection() == self.id && newer && dead.all(|dead| dead.marker != marker)
         };
         read.secrets.iter().filter(unknown).collect()
     }
