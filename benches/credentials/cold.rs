@@ -1,5 +1,6 @@
 //! A token from the network: as fast as the bare HTTP client, and asked for once.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use benches::{Bounds, Race, Times};
@@ -11,13 +12,12 @@ use crate::stand_in::{CLIENT, Memory, SECRET, TENANT, client, endpoint, graph, s
 
 const TASKS: usize = 10_000;
 
+/// Asked for in one go, by a task on a worker as in a service.
+const TOKENS: usize = 20;
+
 pub(crate) fn check(bounds: &mut Bounds) {
     one_request(bounds);
-    // The answer of a server that signs each token, as every issuer does, and for information that of one
-    // which does nothing at all.
-    let times = over_loopback("a server that signs", true);
-    times.at_least(bounds, "keywheel", 0.9, "reqwest");
-    over_loopback("a server that only answers", false);
+    over_loopback().at_least(bounds, "keywheel", 0.9, "reqwest");
 }
 
 fn runtime() -> Runtime {
@@ -48,8 +48,9 @@ fn one_request(bounds: &mut Bounds) {
     bounds.check(claim, http.count() == 1, http.count());
 }
 
-fn over_loopback(server: &str, signs: bool) -> Times {
-    let origin = format!("http://{}", serve(signs));
+/// From a server that does nothing but answer, so that all the time there is goes to the clients.
+fn over_loopback() -> Times {
+    let origin = format!("http://{}", serve());
     let cloud = Cloud::from_endpoints(&origin.parse().unwrap(), &origin.parse().unwrap()).unwrap();
     let http = ReqwestSend::builder()
         .without_system_roots()
@@ -57,27 +58,56 @@ fn over_loopback(server: &str, signs: bool) -> Times {
         .unwrap();
     let credential = ClientSecretCredential::new(endpoint(http, &cloud), client(), secret());
     let runtime = runtime();
-    let mut last = runtime.block_on(credential.get_token(&graph())).unwrap();
-
-    let plain = reqwest::Client::builder().build().unwrap();
-    let url = format!("{origin}/{TENANT}/oauth2/v2.0/token");
-    let form = format!(
-        "client_id={CLIENT}&grant_type=client_credentials&client_secret={SECRET}\
-         &scope=https%3A%2F%2Fgraph.microsoft.com%2F.default"
-    );
-    let get = async || {
-        let request = plain
-            .post(&url)
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(form.clone());
-        let answer = request.send().await.unwrap().bytes().await.unwrap();
-        serde_json::from_slice::<serde_json::Value>(&answer).unwrap()
+    let in_task = |work| runtime.block_on(runtime.spawn(work)).unwrap();
+    let plain = Plain {
+        client: reqwest::Client::builder().build().unwrap(),
+        url: format!("{origin}/{TENANT}/oauth2/v2.0/token"),
     };
-    Race::new(format!("cold token from {server}"), 1)
+    Race::new("cold tokens from a loopback server", TOKENS)
         .with("keywheel", || {
-            let request = graph().rejecting(&last);
-            last = runtime.block_on(credential.get_token(&request)).unwrap();
+            let credential = credential.clone();
+            let work: Work = Box::pin(async move {
+                let mut last = credential.get_token(&graph()).await.unwrap();
+                for _ in 0..TOKENS {
+                    let request = graph().rejecting(&last);
+                    last = credential.get_token(&request).await.unwrap();
+                }
+            });
+            in_task(work);
         })
-        .with("reqwest", || runtime.block_on(get()))
+        .with("reqwest", || {
+            let plain = plain.clone();
+            let work: Work = Box::pin(async move {
+                for _ in 0..TOKENS {
+                    plain.token().await;
+                }
+            });
+            in_task(work);
+        })
         .run()
+}
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What one would write without a library.
+#[derive(Clone)]
+struct Plain {
+    client: reqwest::Client,
+    url: String,
+}
+
+impl Plain {
+    async fn token(&self) -> serde_json::Value {
+        let form = format!(
+            "client_id={CLIENT}&grant_type=client_credentials&client_secret={SECRET}\
+             &scope=https%3A%2F%2Fgraph.microsoft.com%2F.default"
+        );
+        let request = self
+            .client
+            .post(&self.url)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form);
+        let answer = request.send().await.unwrap().bytes().await.unwrap();
+        serde_json::from_slice(&answer).unwrap()
+    }
 }

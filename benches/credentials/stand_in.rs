@@ -1,14 +1,9 @@
 //! Token endpoints that answer at once: in memory for both libraries, and over the loopback interface.
 
-use std::hint::black_box;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::RSA_PKCS1_SHA256;
 use azure_core::http::headers::Headers;
 use azure_core::http::{AsyncRawResponse, HttpClient, StatusCode};
 use bytes::Bytes;
@@ -82,8 +77,7 @@ pub(crate) fn graph() -> TokenRequest {
 }
 
 /// Serves tokens over HTTP on a thread of its own, for as long as the process lives.
-pub(crate) fn serve(signs: bool) -> SocketAddr {
-    let key = signs.then(|| Arc::new(KeyPair::generate(KeySize::Rsa2048).unwrap()));
+pub(crate) fn serve() -> SocketAddr {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
@@ -95,14 +89,14 @@ pub(crate) fn serve(signs: bool) -> SocketAddr {
         runtime.block_on(async {
             let listener = TcpListener::from_std(listener).unwrap();
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(keep_answering(stream, key.clone()));
+                tokio::spawn(keep_answering(stream));
             }
         });
     });
     address
 }
 
-async fn keep_answering(stream: TcpStream, key: Option<Arc<KeyPair>>) -> std::io::Result<()> {
+async fn keep_answering(stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let body = answer();
     let answer = format!(
@@ -124,17 +118,6 @@ async fn keep_answering(stream: TcpStream, key: Option<Arc<KeyPair>>) -> std::io
         }
         line.clear();
         stream.read_exact(&mut vec![0; length]).await?;
-        if let Some(key) = &key {
-            sign(key, body.as_bytes());
-        }
         stream.write_all(answer.as_bytes()).await?;
     }
-}
-
-fn sign(key: &KeyPair, message: &[u8]) {
-    let mut signature = vec![0; key.public_modulus_len()];
-    let random = SystemRandom::new();
-    key.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)
-        .unwrap();
-    black_box(signature);
 }

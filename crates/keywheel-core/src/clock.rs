@@ -3,6 +3,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
+#[cfg(target_os = "linux")]
+use rustix::time::{ClockId, clock_gettime};
 
 /// Tells the wall-clock time.
 ///
@@ -12,11 +14,23 @@ use chrono::{DateTime, TimeDelta, Utc};
 pub trait Clock: Debug + Send + Sync {
     /// Returns the present instant.
     fn now(&self) -> DateTime<Utc>;
+
+    /// Returns the present instant, or one a few milliseconds before it, as cheaply as can be.
+    ///
+    /// For the look at the clock before every request, as whether a token that lasts for minutes is still
+    /// good. Default: [`now`](Self::now).
+    fn coarse_now(&self) -> DateTime<Utc> {
+        self.now()
+    }
 }
 
 impl<T: Clock + ?Sized> Clock for Arc<T> {
     fn now(&self) -> DateTime<Utc> {
         (**self).now()
+    }
+
+    fn coarse_now(&self) -> DateTime<Utc> {
+        (**self).coarse_now()
     }
 }
 
@@ -40,6 +54,17 @@ impl Clock for SystemClock {
     )]
     fn now(&self) -> DateTime<Utc> {
         Utc::now()
+    }
+
+    /// On Linux the time of the last timer tick, at most 10 milliseconds ago (`CLOCK_REALTIME_COARSE`,
+    /// clock_gettime(2)): an eighth of the cost, because no hardware counter is read.
+    #[cfg(target_os = "linux")]
+    fn coarse_now(&self) -> DateTime<Utc> {
+        let tick = clock_gettime(ClockId::RealtimeCoarse);
+        let nanos = u32::try_from(tick.tv_nsec).ok();
+        nanos
+            .and_then(|nanos| DateTime::from_timestamp(tick.tv_sec, nanos))
+            .unwrap_or_else(|| self.now())
     }
 }
 
@@ -81,5 +106,26 @@ impl Clock for ManualClock {
     fn now(&self) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(self.0.load(Ordering::Relaxed))
             .unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_coarse_clock_is_never_ahead_and_hardly_behind() {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        for _ in 0..1_000 {
+            let before = clock.now();
+            let coarse = clock.coarse_now();
+            let after = clock.now();
+
+            assert!(coarse <= after, "{coarse} {after}");
+            assert!(
+                coarse > before - TimeDelta::milliseconds(100),
+                "{before} {coarse}"
+            );
+        }
     }
 }

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 /// A text that must not be seen: a client secret, a token, a key.
 ///
@@ -16,20 +16,32 @@ use zeroize::Zeroizing;
 /// assert_eq!(secret.expose(), "correct horse");
 /// ```
 #[derive(Clone)]
-pub struct Secret(Arc<Zeroizing<String>>);
+pub struct Secret(Arc<Text>);
+
+/// A text that is overwritten when it goes.
+struct Text(String);
+
+impl Drop for Text {
+    fn drop(&mut self) {
+        // Emptied first: what is not in use is overwritten at one go, what is in use byte by byte, which for a
+        // kilobyte takes longer than to decrypt it.
+        self.0.clear();
+        self.0.zeroize();
+    }
+}
 
 impl Secret {
     /// Takes the text over. A `String` is moved, not copied; wiping what a `&str` came from stays
     /// with its owner.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
-        Self(Arc::new(Zeroizing::new(text.into())))
+        Self(Arc::new(Text(text.into())))
     }
 
     /// Returns the text. Call it as late as possible, and never for a log.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.0.0
     }
 }
 

@@ -120,7 +120,7 @@ impl<S: TokenSource> TokenCache<S> {
 
     /// Returns a token that needs no renewal, without a lock, allocation or I/O.
     pub(crate) fn cached(&self, request: &TokenRequest) -> Option<AccessToken> {
-        let now = self.0.clock.now();
+        let now = self.0.clock.coarse_now();
         let tokens = self.0.tokens.load();
         let held = tokens.iter().find(|held| held.key.is_of(request))?;
         (now < held.refresh_on && is_wanted(&held.token, request)).then(|| held.token.clone())
@@ -391,8 +391,11 @@ fn refresh_on(token: &AccessToken) -> DateTime<Utc> {
 
 /// Hashed from the token, and so different for each connection and each replica.
 fn jitter(token: &AccessToken, within: TimeDelta) -> TimeDelta {
+    let text = token.token.expose().as_bytes();
+    // The end of a token is its signature, different in each.
+    let end = &text[text.len().saturating_sub(64)..];
     let mut hasher = DefaultHasher::new();
-    token.token.expose().hash(&mut hasher);
+    end.hash(&mut hasher);
     let share = i64::from(u16::try_from(hasher.finish() >> 48).unwrap_or(0));
     TimeDelta::milliseconds(within.num_milliseconds() * share / i64::from(u16::MAX))
 }

@@ -129,46 +129,6 @@ fn due() -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::days(19_000)
 }
 
-/// What can be done to a table called `journal` that holds what [`with_journal`] wrote, and with which entry
-/// the journal is wrong then.
-pub const MEDDLING: [(&str, u64); 6] = [
-    (
-        "UPDATE journal SET body = replace(body, 'change 2', 'change 9')",
-        3,
-    ),
-    ("DELETE FROM journal WHERE seq = 1", 1),
-    ("DELETE FROM journal WHERE seq = 4", 4),
-    ("DELETE FROM journal WHERE seq = 6", 6),
-    (
-        "UPDATE journal SET seq = -seq WHERE seq IN (3, 4); UPDATE journal SET seq = seq + 7 WHERE seq < 0",
-        3,
-    ),
-    (
-        "INSERT INTO journal (connection, seq, body, digest)
-         SELECT connection, 7, body, digest FROM journal WHERE seq = 6",
-        7,
-    ),
-];
-
-/// Stores a connection with a journal of six entries.
-///
-/// # Panics
-///
-/// Panics when the store refuses.
-pub async fn with_journal(store: &dyn ConnectionStore) -> ConnectionId {
-    let (mut connection, entries) = sample::connection(1, "c1");
-    let mut version = store
-        .create(&connection, None, &entries)
-        .await
-        .expect("it is new");
-    for n in 1..=5 {
-        let entries = [sample::change(&mut connection, &format!("change {n}"))];
-        let save = Save::new(&connection, version, &entries);
-        version = store.save(save).await.expect("it was not changed");
-    }
-    connection.id
-}
-
 /// Returns the statements that copy the one connection of a PostgreSQL store, until there are so many.
 #[must_use]
 pub fn copies_in_postgres(first: ConnectionId, count: usize) -> String {

@@ -2,23 +2,27 @@
 //! searched for secrets, other processes, a load for stores, and a PostgreSQL server. Not published.
 
 mod child;
+mod claimers;
 mod clock;
 mod entropy;
 pub mod fixture;
 mod load;
 mod logs;
+mod mishaps;
 #[cfg(unix)]
 mod postgres;
 mod secrets;
 
 pub use self::child::Child;
-pub use self::clock::TokioClock;
-pub use self::entropy::SeededEntropy;
-pub use self::load::{
-    Ack, Acks, Claim, check_a_stopped_holder_is_fenced_off, check_claims, claim_all, load,
+pub use self::claimers::{
+    check_a_stopped_holder_is_fenced_off, check_claimers_in_four_processes, claim_with_others,
     write_with_an_old_lease,
 };
-pub use self::logs::CapturedLogs;
+pub use self::clock::TokioClock;
+pub use self::entropy::SeededEntropy;
+pub use self::load::{Ack, Acks, load};
+pub use self::logs::{CapturedLogs, watch_logs};
+pub use self::mishaps::{MEDDLING, check_damaged_records, check_full_disk, check_meddling};
 #[cfg(unix)]
 pub use self::postgres::{PgBouncer, PostgresOptions, PostgresServer, TestDatabase};
 pub use self::secrets::Secrets;

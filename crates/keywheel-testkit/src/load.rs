@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,13 +7,11 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::conformance::sample;
 use keywheel_connection::{
-    Claimed, Connection, ConnectionId, ConnectionStore, ConnectionStoreExt, Holder, LeaseChange,
-    Save, StoreError, StoreErrorKind, Version, Versioned,
+    Connection, ConnectionId, ConnectionStore, ConnectionStoreExt, Holder, Save, StoreError,
+    StoreErrorKind, Version, Versioned,
 };
 use keywheel_core::{Entropy, SystemEntropy};
 use tokio::task::JoinSet;
-
-use crate::Child;
 
 /// A write that a store acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +148,7 @@ fn attempt<T>(result: Result<T, StoreError>) -> Option<T> {
     }
 }
 
-fn transient<T>(result: Result<T, StoreError>) -> Option<T> {
+pub(crate) fn transient<T>(result: Result<T, StoreError>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
         Err(error) if error.is_transient() => None,
@@ -244,172 +242,18 @@ impl Acks {
     }
 }
 
-/// A claim that some process made: of what, and with which fence.
-pub type Claim = (ConnectionId, u64);
-
-/// Claims what is due until there is nothing more, and calls `report` with each claim. One claim in eight is
-/// given back; the others are worked on and saved, to wake no more.
-///
-/// # Panics
-///
-/// Panics when the store refuses what the contract allows.
-pub async fn claim_all(store: &dyn ConnectionStore, batch: u32, report: impl Fn(Claim)) {
-    let holder = Holder::from(SystemEntropy::new().uuid());
-    loop {
-        let claims = store
-            .claim_due(holder, batch, Duration::from_secs(600))
-            .await;
-        let Some(claims) = transient(claims) else {
-            continue;
-        };
-        if claims.is_empty() {
-            return;
-        }
-        let work = claims.iter().map(|claimed| {
-            report((claimed.lease.connection, claimed.lease.fence.0));
-            finish(store, claimed)
-        });
-        futures_util::future::join_all(work).await;
-    }
-}
-
-async fn finish(store: &dyn ConnectionStore, claimed: &Claimed) {
-    if random().is_multiple_of(8) {
-        store
-            .release(&claimed.lease)
-            .await
-            .expect("the store answers");
-    } else {
-        finish_now(store, claimed).await;
-    }
-}
-
-async fn finish_now(store: &dyn ConnectionStore, claimed: &Claimed) {
-    let mut connection = claimed.stored.connection.clone();
-    let entries = [sample::change(&mut connection, "done")];
-    let save = Save::new(&connection, claimed.stored.version, &entries)
-        .wake_at(None)
-        .under(&claimed.lease, LeaseChange::Release);
-    store.save(save).await.expect("the lease is ours");
-}
-
-/// Checks that of `rows` connections each was claimed, and with each fence once.
-///
-/// # Panics
-///
-/// Panics when two claims share a fence, or a connection was left over.
-pub fn check_claims(claims: &[Claim], rows: usize) {
-    let mut fences: HashMap<ConnectionId, HashSet<u64>> = HashMap::new();
-    for (id, fence) in claims {
-        let new = fences.entry(*id).or_default().insert(*fence);
-        assert!(new, "{id} was claimed twice with fence {fence}");
-    }
-    assert_eq!(fences.len(), rows, "connections were left over");
-    for (id, fences) in fences {
-        let highest = fences.iter().max().copied().unwrap_or_default();
-        assert_eq!(
-            highest,
-            fences.len() as u64,
-            "{id} skipped a fence: {fences:?}"
-        );
-    }
-}
-
 fn wake_at(seconds: u64) -> Option<DateTime<Utc>> {
     let seconds = i64::try_from(seconds).expect("a small number");
     Some(DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds))
 }
 
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     SystemEntropy::new().uuid().as_u64_pair().1
 }
 
-async fn pause() {
+pub(crate) async fn pause() {
     tokio::time::sleep(Duration::from_millis(5)).await;
 }
 
 const SAVERS: u64 = 16;
 const CHURNERS: u64 = 2;
-
-/// Takes the lease of one due connection, reports that, waits to be told that it is over, and then tries every
-/// write that a lease allows, many times and at once. Reports what became of each.
-///
-/// # Panics
-///
-/// Panics when nothing is due.
-pub async fn write_with_an_old_lease(store: &dyn ConnectionStore) {
-    let holder = Holder::from(SystemEntropy::new().uuid());
-    let claims = store.claim_due(holder, 1, LEASE).await;
-    let claimed = claims.expect("the store answers").remove(0);
-    Child::report(format!("holding {}", claimed.lease.fence.0));
-    assert_eq!(Child::told(), "go on");
-    let tries = (0..16).map(|_| async {
-        let mut connection = claimed.stored.connection.clone();
-        let entries = [sample::change(&mut connection, "stale")];
-        let save = Save::new(&connection, claimed.stored.version, &entries);
-        let extend = save
-            .clone()
-            .under(&claimed.lease, LeaseChange::Extend(LEASE));
-        let release = save.clone().under(&claimed.lease, LeaseChange::Release);
-        let delete = release.clone().deleting();
-        [
-            store.renew(&claimed.lease, LEASE).await.err(),
-            store.save(extend).await.err(),
-            store.save(release).await.err(),
-            store.save(delete).await.err(),
-            // Which is no error and changes nothing.
-            store.release(&claimed.lease).await.err(),
-        ]
-    });
-    for outcomes in futures_util::future::join_all(tries).await {
-        Child::report(
-            outcomes
-                .map(|error| match error {
-                    Some(error) if error.kind() == StoreErrorKind::LeaseLost => {
-                        "refused".to_owned()
-                    }
-                    Some(error) => format!("{error:?}"),
-                    None => "done".to_owned(),
-                })
-                .join(" "),
-        );
-    }
-}
-
-/// Stops a process that holds the only due connection past its lease, takes the connection over, lets the
-/// process go on, and checks that every write of it was refused. `child` is the process that runs
-/// [`write_with_an_old_lease`].
-///
-/// # Panics
-///
-/// Panics when a write was not refused.
-pub async fn check_a_stopped_holder_is_fenced_off(store: &dyn ConnectionStore, mut child: Child) {
-    assert_eq!(child.line().as_deref(), Some("holding 1"));
-    child.signal("STOP");
-    let holder = Holder::from(SystemEntropy::new().uuid());
-    let taken = loop {
-        let claims = store.claim_due(holder, 1, Duration::from_secs(600)).await;
-        match claims.expect("the store answers").pop() {
-            Some(claimed) => break claimed,
-            None => pause().await,
-        }
-    };
-    assert_eq!(taken.lease.fence.0, 2);
-    child.signal("CONT");
-    child.tell("go on");
-
-    let outcomes = child.finish();
-
-    assert_eq!(outcomes, vec!["refused refused refused refused done"; 16]);
-    let id = taken.lease.connection;
-    let stored = store.load(id).await.expect("the store answers");
-    assert_eq!(stored, Some(taken.stored.clone()));
-    store
-        .renew(&taken.lease, LEASE)
-        .await
-        .expect("the lease is ours");
-    finish_now(store, &taken).await;
-    store.verify(id).await.expect("nothing stale was written");
-}
-
-const LEASE: Duration = Duration::from_millis(300);

@@ -10,6 +10,7 @@ use keywheel_credentials::{
     ManagedIdentityCredential, prove_secret,
 };
 use keywheel_emulator::{Effect, Emulator, ExternalIssuer, Fault, Route};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use crate::rig::{ISSUER, Rig, SUBJECT, client_secret};
 
@@ -56,19 +57,49 @@ async fn a_certificate_gets_a_token_by_either_algorithm() {
     );
 }
 
+/// Entra verifies a chain for applications alone that trust a subject, which Microsoft's own do. The emulator
+/// has none, and like Entra refuses another certificate's subject where a chain came, and its key where none did.
 #[tokio::test]
-async fn a_certificate_with_its_chain_is_refused_where_no_subject_is_trusted() {
+async fn a_chain_goes_along_when_it_is_asked_for_and_not_otherwise() {
     let rig = Rig::start().await;
-    let certificate = Certificate::read(rig.pem().as_bytes(), None)
-        .unwrap()
-        .with_x5c();
-    let credential =
-        CertificateCredential::new(rig.endpoint(), rig.client_id(), certificate).unwrap();
+    let by = async |pem: &str, chain: bool| {
+        let certificate = Certificate::read(pem.as_bytes(), None).unwrap();
+        let certificate = match chain {
+            true => certificate.with_x5c(),
+            false => certificate,
+        };
+        let credential =
+            CertificateCredential::new(rig.endpoint(), rig.client_id(), certificate).unwrap();
+        credential.get_token(&rig.graph()).await
+    };
+    let refusal = async |chain| {
+        let error = by(&stranger(), chain).await.unwrap_err();
+        assert_eq!(error.kind(), CredentialErrorKind::InvalidClient, "{error}");
+        error.aadsts_codes().to_vec()
+    };
 
-    match credential.get_token(&rig.graph()).await {
-        Ok(_) => {}
-        Err(error) => assert_eq!(error.aadsts_codes(), [700_030], "{error}"),
-    }
+    assert_eq!(
+        refusal(true).await,
+        [700_030],
+        "of this subject nobody knows"
+    );
+    assert_eq!(refusal(false).await, [700_027], "of this key nobody knows");
+
+    by(&rig.pem(), true).await.unwrap();
+    by(&rig.pem(), false).await.unwrap();
+}
+
+/// A certificate that no application has, its issuer and its key; the leaf stands last.
+fn stranger() -> String {
+    let mut root = CertificateParams::new(Vec::new()).unwrap();
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let root = CertifiedIssuer::self_signed(root, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+    let mut leaf = CertificateParams::new(Vec::new()).unwrap();
+    leaf.not_before = rcgen::date_time_ymd(2024, 1, 1);
+    leaf.not_after = rcgen::date_time_ymd(2120, 1, 1);
+    let leaf = leaf.signed_by(&key, &root).unwrap();
+    root.pem() + &key.serialize_pem() + &leaf.pem()
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@ use crate::rig::REDIRECT;
 pub(crate) struct Browser {
     http: ReqwestSend,
     cookies: BTreeMap<String, String>,
+    /// Of the page whose form was sent last.
+    origin: String,
 }
 
 /// Where a browser has come to.
@@ -29,6 +31,7 @@ impl Browser {
         Self {
             http: http.clone(),
             cookies: BTreeMap::new(),
+            origin: String::new(),
         }
     }
 
@@ -41,10 +44,13 @@ impl Browser {
         let Place::Page { url, html } = page else {
             panic!("no page: {page:?}");
         };
-        let action = attribute(between(html, "<form", ">"), "action");
         let form = fill_in(html, fields);
-        let url = url.join(&action).unwrap();
-        self.go(url, Method::POST, form).await
+        let to = match attribute(between(html, "<form", ">"), "action") {
+            Some(action) => url.join(&action).unwrap(),
+            None => url.clone(),
+        };
+        self.origin = url.origin().ascii_serialization();
+        self.go(to, Method::POST, form).await
     }
 
     async fn go(&mut self, mut url: Url, mut method: Method, mut body: String) -> Place {
@@ -68,7 +74,11 @@ impl Browser {
         let cookies: Vec<_> = cookies
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
-        let request = Request::builder()
+        let mut request = Request::builder();
+        if method == Method::POST {
+            request = request.header(header::ORIGIN, &self.origin);
+        }
+        let request = request
             .method(method)
             .uri(url.as_str())
             .header(header::COOKIE, cookies.join("; "))
@@ -99,8 +109,8 @@ fn fill_in(html: &str, fields: &[(&str, &str)]) -> String {
     let mut form = form_urlencoded::Serializer::new(String::new());
     for input in html.split("<input").skip(1) {
         let input = input.split('>').next().unwrap();
-        if input.contains("hidden") {
-            form.append_pair(&attribute(input, "name"), &attribute(input, "value"));
+        if let (true, Some(name)) = (input.contains("hidden"), attribute(input, "name")) {
+            form.append_pair(&name, &attribute(input, "value").unwrap_or_default());
         }
     }
     form.extend_pairs(fields).finish()
@@ -113,6 +123,8 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
     rest.split_once(end).unwrap().0
 }
 
-fn attribute(tag: &str, name: &str) -> String {
-    between(tag, &format!("{name}=\""), "\"").replace("&amp;", "&")
+fn attribute(tag: &str, name: &str) -> Option<String> {
+    let (_, rest) = tag.split_once(&format!(" {name}=\""))?;
+    let text = rest.split('"').next()?;
+    Some(text.replace("&quot;", "\"").replace("&amp;", "&"))
 }

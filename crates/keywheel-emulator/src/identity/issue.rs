@@ -103,6 +103,7 @@ impl UserTokens<'_> {
             claims.json["idtyp"] = json!("user");
             claims.json["unique_name"] = json!(self.user.name);
             claims.json["upn"] = json!(self.user.name);
+            claims.json["wids"] = json!(self.user.role_ids());
         } else {
             claims.json["preferred_username"] = json!(self.user.name);
         }

@@ -858,6 +858,13 @@ async fn a_signed_in_administrator_manages_applications_and_another_user_what_he
     };
     let (admin, user) = (token(ADMIN).await, token(USER).await);
 
+    let global_administrator = "62e90394-69f5-4237-9190-012177145e10";
+    let every_user = "b79fbf4d-3ef9-4689-8143-76b194e85509";
+    assert_eq!(
+        claims(&admin)["wids"],
+        json!([global_administrator, every_user])
+    );
+    assert_eq!(claims(&user)["wids"], json!([every_user]));
     assert_eq!(add(&admin).await.status, 200);
     assert_eq!(
         add(&user).await.graph_error(),

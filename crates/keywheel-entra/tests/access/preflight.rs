@@ -1,10 +1,12 @@
+use chrono::TimeDelta;
 use keywheel_core::{ClientId, Cloud};
 use keywheel_emulator::{ApplicationSeed, PolicySeed, TenantSeed, UserSeed};
 use keywheel_entra::{Finding, Need, Preflight, Purpose, Standing};
+use keywheel_graph::{GraphClient, GraphErrorKind, NewPassword};
 use serde_json::json;
 
-use crate::rote::{self, CLIENT, OWNER, Rote, TENANT};
-use crate::tenant::Tenant;
+use crate::rote::{self, CLIENT, OWNER, Rote};
+use crate::tenant::{REDIRECT, Tenant};
 
 fn seed(application: ApplicationSeed) -> TenantSeed {
     TenantSeed::new("contoso.example")
@@ -211,10 +213,7 @@ async fn limit_policy_and_end_dates_are_told() {
         .emulator
         .set_policy("contoso.example", &policy)
         .unwrap();
-    tenant
-        .emulator
-        .clock()
-        .advance(chrono::TimeDelta::days(720));
+    tenant.emulator.clock().advance(TimeDelta::days(720));
     let later = tenant.access().preflight(&OWN).await.unwrap();
 
     assert!(find(&later, Need::Policy).detail.contains("90 days"));
@@ -294,41 +293,54 @@ fn registration(permissions: &[(&str, &str)]) -> serde_json::Value {
     })
 }
 
-fn owners() -> serde_json::Value {
-    json!({ "value": [{ "id": OWNER, "@odata.type": "#microsoft.graph.user" }] })
-}
-
+/// And what is said of it is what Graph then does.
 #[tokio::test]
 async fn a_users_right_comes_from_a_directory_role_or_from_ownership() {
-    let scopes = "Application.ReadWrite.All User.Read";
-    let application_administrator = "9b895d92-2cd3-44c7-9d02-a6ac2d5ea5c3";
-    for (oid, wids, standing) in [
-        (OWNER, json!([]), Standing::Granted),
+    let people = [
+        ("ada", Some("Application Administrator"), Standing::Granted),
+        ("gus", Some("Global Administrator"), Standing::Granted),
         (
-            CLIENT,
-            json!([application_administrator]),
+            "cleo",
+            Some("Cloud Application Administrator"),
             Standing::Granted,
         ),
-        (
-            CLIENT,
-            json!(["b79fbf4d-3ef9-4689-8143-76b194e85509"]),
-            Standing::Missing,
-        ),
-    ] {
-        let rote = Rote::default()
-            .answering("/owners", owners())
-            .answering(")", registration(&[]));
-        let claims =
-            json!({ "scp": scopes, "oid": oid, "tid": TENANT, "wids": wids, "idtyp": "user" });
+        ("ole", None, Standing::Granted),
+        ("eve", None, Standing::Missing),
+    ];
+    let name = |first: &str| format!("{first}@contoso.example");
+    let application = application()
+        .scope("Application.ReadWrite.All")
+        .redirect_uri(REDIRECT)
+        .owner(name("ole"))
+        .secret("first");
+    let mut seed = TenantSeed::new("contoso.example").application(application);
+    for (first, role, _) in people {
+        let user = UserSeed::new(name(first), "a password");
+        seed = seed.user(role.into_iter().fold(user, UserSeed::role));
+    }
+    let tenant = Tenant::of(seed).await;
+    tenant.consent(&name("gus"));
 
-        let preflight = rote::access(rote, &claims).preflight(&OWN).await.unwrap();
+    for (first, _, standing) in people {
+        let token = tenant.token_of(&name(first)).await;
+        let access = tenant.access_by(token.clone(), &tenant.id());
+        let preflight = access.preflight(&OWN).await.unwrap();
 
         assert!(preflight.signed_in_user);
         let user = find(&preflight, Need::UserStanding);
-        assert_eq!(user.standing, standing, "{user}");
+        assert_eq!(user.standing, standing, "{first}: {user}");
         assert_eq!(
             find(&preflight, Need::Permission).standing,
             Standing::Granted
+        );
+        let graph = GraphClient::new(tenant.http.clone(), token, &tenant.cloud);
+        let password = NewPassword::new("by a user", rote::now() + TimeDelta::days(90));
+        let application = graph.application(tenant.client());
+        let added = application.add_password(&password).await;
+        assert_eq!(
+            added.map_err(|error| error.kind()).err(),
+            (standing == Standing::Missing).then_some(GraphErrorKind::Forbidden),
+            "{first}"
         );
     }
 }

@@ -47,8 +47,9 @@ impl HttpSend for Rote {
     }
 }
 
+/// A token that is at hand.
 #[derive(Clone, Debug)]
-struct Token(String);
+pub(crate) struct Token(pub(crate) String);
 
 #[async_trait]
 impl TokenCredential for Token {

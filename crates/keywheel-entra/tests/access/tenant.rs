@@ -1,9 +1,16 @@
 //! An emulated tenant, and the access of an application in it.
 
-use keywheel_core::{ClientId, ClientSecret, Clock, Cloud, ReqwestSend, Secret, TenantId};
-use keywheel_credentials::{ClientSecretCredential, ClientSecrets, TokenEndpoint};
+use keywheel_core::{
+    ClientId, ClientSecret, Clock, Cloud, ReqwestSend, Secret, TenantId, TokenCredential,
+};
+use keywheel_credentials::{
+    AuthorizationCodeFlow, AuthorizationRequest, Callback, ClientSecretCredential, ClientSecrets,
+    TokenEndpoint,
+};
 use keywheel_emulator::{Emulator, Seed, TenantSeed};
 use keywheel_entra::TenantAccess;
+
+use crate::rote::Token;
 
 pub(crate) struct Tenant {
     pub(crate) emulator: Emulator,
@@ -23,6 +30,7 @@ impl Clock for Wall {
 
 impl Tenant {
     pub(crate) async fn of(tenant: TenantSeed) -> Self {
+        keywheel_testkit::watch_logs();
         let clock = keywheel_emulator::Clock::standing_at("2026-03-01T12:00:00Z".parse().unwrap());
         let seed = Seed::of([tenant]);
         let emulator = Emulator::builder()
@@ -68,7 +76,7 @@ impl Tenant {
 
     pub(crate) fn access_by(
         &self,
-        credential: ClientSecretCredential,
+        credential: impl TokenCredential + 'static,
         tenant: &TenantId,
     ) -> TenantAccess {
         TenantAccess::new(
@@ -80,4 +88,30 @@ impl Tenant {
         )
         .with_clock(Wall(self.emulator.clock().clone()))
     }
+
+    fn flow(&self) -> AuthorizationCodeFlow {
+        let app = self.emulator.default_app();
+        let credential = self.credential(&self.id(), app.secret().expose());
+        AuthorizationCodeFlow::new(credential.client(), REDIRECT).unwrap()
+    }
+
+    /// Lets an administrator consent to all that the application asks for, for everyone.
+    pub(crate) fn consent(&self, administrator: &str) {
+        let (url, _) = self.flow().begin_admin_consent(&self.cloud.graph_scope());
+        let back = self.emulator.sign_in(url.as_str(), administrator).unwrap();
+        assert!(back.contains("admin_consent=True"), "{back}");
+    }
+
+    /// Signs a user in, past the pages.
+    pub(crate) async fn token_of(&self, user: &str) -> Token {
+        let flow = self.flow();
+        let (url, pending) = flow.begin(&AuthorizationRequest::new(self.cloud.graph_scope()));
+        let back = self.emulator.sign_in(url.as_str(), user).unwrap();
+        let (_, query) = back.split_once('?').unwrap();
+        let callback = Callback::parse(query).unwrap();
+        let authorization = flow.complete(pending, callback).await.unwrap();
+        Token(authorization.token.token.expose().to_owned())
+    }
 }
+
+pub(crate) const REDIRECT: &str = "https://app.example/callback";

@@ -1,15 +1,13 @@
 //! The tests that kill the server, stop processes, or start many.
 
 use std::sync::Arc;
-use std::thread;
 
-use keywheel_connection::conformance::sample;
-use keywheel_connection::{ConnectionId, ConnectionStore};
 use keywheel_core::{Clock, SystemClock};
 use keywheel_postgres::PostgresStore;
 use keywheel_testkit::{
     Acks, Child, PostgresOptions, PostgresServer, TestDatabase, cases,
-    check_a_stopped_holder_is_fenced_off, check_claims, claim_all, load, write_with_an_old_lease,
+    check_a_stopped_holder_is_fenced_off, check_claimers_in_four_processes, claim_with_others,
+    load, write_with_an_old_lease,
 };
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Duration, sleep, timeout};
@@ -104,29 +102,7 @@ async fn claimers_in_four_processes_never_share_a_fence() {
     let store = rows::open(&database).await;
     rows::fill(&store, &database, count, Some(SystemClock::new().now())).await;
 
-    let mut children: Vec<Child> = (0..4)
-        .map(|_| Child::start("processes::claims_all", &database.url()))
-        .collect();
-    for child in &mut children {
-        assert_eq!(child.line().as_deref(), Some("ready"));
-    }
-    children.iter_mut().for_each(|child| child.tell("go"));
-    let readers = children
-        .into_iter()
-        .map(|child| thread::spawn(|| child.finish()));
-    let readers: Vec<_> = readers.collect();
-    let claims = readers.into_iter().map(|reader| reader.join().unwrap());
-    let claims: Vec<Vec<String>> = claims.collect();
-
-    let shares: Vec<usize> = claims.iter().map(Vec::len).collect();
-    println!("{count} rows, claims of the four processes: {shares:?}");
-    let claims: Vec<_> = claims.iter().flatten().map(|line| claim(line)).collect();
-    check_claims(&claims, count);
-}
-
-fn claim(line: &str) -> (ConnectionId, u64) {
-    let (id, fence) = line.split_once(' ').unwrap();
-    (id.parse().unwrap(), fence.parse().unwrap())
+    check_claimers_in_four_processes("processes::claims_all", &database.url(), count);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,30 +112,16 @@ async fn claims_all() {
         .open()
         .await
         .unwrap();
-    Child::report("ready");
-    assert_eq!(Child::told(), "go");
-    let claimer = || {
-        claim_all(&store, 64, |(id, fence)| {
-            Child::report(format!("{id} {fence}"))
-        })
-    };
-    futures_util::future::join4(claimer(), claimer(), claimer(), claimer()).await;
+    claim_with_others(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_stopped_past_its_lease_writes_nothing_more() {
     let database = PostgresServer::shared_database();
     let store = rows::open(&database).await;
-    let (connection, entries) = sample::connection(1, "one");
-    let now = SystemClock::new().now();
-    store
-        .create(&connection, Some(now), &entries)
-        .await
-        .unwrap();
 
-    let child = Child::start("processes::holds_a_lease_too_long", &database.url());
-
-    check_a_stopped_holder_is_fenced_off(&store, child).await;
+    let holder = "processes::holds_a_lease_too_long";
+    check_a_stopped_holder_is_fenced_off(&store, holder, &database.url()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,6 +11,11 @@ pub(crate) async fn open(database: &TestDatabase) -> PostgresStore {
     store.open().await.unwrap()
 }
 
+/// Runs SQL behind the store's back, which names the tables alone.
+pub(crate) fn run(database: &TestDatabase, sql: &str) {
+    database.psql(&format!("SET search_path TO keywheel; {sql}"));
+}
+
 /// Stores so many connections, all of which wake then: one through the store, the others copied from it.
 pub(crate) async fn fill(
     store: &PostgresStore,

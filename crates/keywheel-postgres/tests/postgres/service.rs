@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use keywheel_connection::conformance::sample;
 use keywheel_connection::{ConnectionStore, Page, StoreErrorKind};
-use keywheel_core::{Clock, SystemClock};
+use keywheel_core::{Clock, Entropy, SystemClock, SystemEntropy};
 use keywheel_postgres::PostgresStore;
-use keywheel_testkit::{Child, PgBouncer, PostgresOptions, PostgresServer, TestDatabase};
+use keywheel_testkit::{
+    Child, PgBouncer, PostgresOptions, PostgresServer, TestDatabase, check_full_disk,
+};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::time::timeout;
 
@@ -250,44 +252,15 @@ async fn fills_the_disk() {
         .open()
         .await
         .unwrap();
-    let (mut connection, entries) = sample::connection(1, "c1");
-    let mut version = store.create(&connection, None, &entries).await.unwrap();
-    let long = "x".repeat(200_000);
     let ballast = disk.join("ballast");
     std::fs::write(&ballast, vec![1; 4_000_000]).unwrap();
 
-    let error = loop {
-        let mut changed = connection.clone();
-        let entries = [sample::change(&mut changed, &incompressible(&long))];
-        match store
-            .save(keywheel_connection::Save::new(&changed, version, &entries))
-            .await
-        {
-            Ok(saved) => (connection, version) = (changed, saved),
-            Err(error) => break error,
-        }
-    };
-
-    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
-    assert!(error.to_string().contains("disk is full"), "{error:?}");
-    let stored = store.load(connection.id).await.unwrap().unwrap();
-    assert_eq!(
-        (stored.connection, stored.version),
-        (connection.clone(), version)
-    );
-    std::fs::remove_file(ballast).unwrap();
-    let entries = [sample::change(&mut connection, &incompressible(&long))];
-    let save = keywheel_connection::Save::new(&connection, version, &entries);
-    store.save(save).await.unwrap();
-    keywheel_connection::ConnectionStoreExt::verify(&store, connection.id)
-        .await
-        .unwrap();
+    check_full_disk(&store, &ballast, || incompressible(200_000)).await;
 }
 
 /// PostgreSQL compresses long texts.
-fn incompressible(text: &str) -> String {
-    use keywheel_core::{Entropy, SystemEntropy};
-    let mut bytes = vec![0; text.len() / 2];
+fn incompressible(length: usize) -> String {
+    let mut bytes = vec![0; length / 2];
     SystemEntropy::new().fill(&mut bytes);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

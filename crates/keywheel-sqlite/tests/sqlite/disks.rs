@@ -4,9 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use keywheel_connection::conformance::sample;
-use keywheel_connection::{ConnectionStore, ConnectionStoreExt, Save, StoreErrorKind};
+use keywheel_connection::{ConnectionStore, StoreErrorKind};
 use keywheel_sqlite::SqliteStore;
-use keywheel_testkit::Child;
+use keywheel_testkit::{Child, check_full_disk};
 
 /// It says so, loses nothing, and goes on when there is room.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -28,30 +28,8 @@ async fn fills_the_disk() {
         .open()
         .await
         .unwrap();
-    let (mut connection, entries) = sample::connection(1, "c1");
-    let mut version = store.create(&connection, None, &entries).await.unwrap();
-    let long = "x".repeat(50_000);
 
-    let error = loop {
-        let mut changed = connection.clone();
-        let entries = [sample::change(&mut changed, &long)];
-        match store.save(Save::new(&changed, version, &entries)).await {
-            Ok(saved) => (connection, version) = (changed, saved),
-            Err(error) => break error,
-        }
-    };
-
-    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
-    assert!(error.to_string().contains("disk is full"), "{error:?}");
-    let stored = store.load(connection.id).await.unwrap().unwrap();
-    assert_eq!((&stored.connection, stored.version), (&connection, version));
-    fs::remove_file(ballast).unwrap();
-    let entries = [sample::change(&mut connection, &long)];
-    store
-        .save(Save::new(&connection, version, &entries))
-        .await
-        .unwrap();
-    store.verify(connection.id).await.unwrap();
+    check_full_disk(&store, &ballast, || "x".repeat(50_000)).await;
 }
 
 /// As an ordinary user; root may write everywhere.

@@ -1,6 +1,5 @@
 //! What is in the file, and what becomes of it.
 
-use std::error::Error;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,12 +7,10 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use keywheel_connection::conformance::sample;
-use keywheel_connection::{
-    BrokenJournal, ConnectionStore, ConnectionStoreExt, Namespace, Page, Save, StoreErrorKind,
-};
+use keywheel_connection::{ConnectionStore, ConnectionStoreExt, Page, Save, StoreErrorKind};
 use keywheel_core::{Clock, SystemClock};
 use keywheel_sqlite::SqliteStore;
-use keywheel_testkit::{Secrets, cases, fixture};
+use keywheel_testkit::{MEDDLING, Secrets, cases, check_damaged_records, check_meddling, fixture};
 
 use crate::rows;
 
@@ -90,7 +87,11 @@ async fn a_new_file_is_migrated_once() {
 /// Read, written and claimed as one of today.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_of_every_earlier_version_is_brought_up_to_date() {
-    for (version, file) in [(1, include_bytes!("fixtures/v1.sqlite"))] {
+    let files: [(i32, &[u8]); 2] = [
+        (1, include_bytes!("fixtures/v1.sqlite")),
+        (2, include_bytes!("fixtures/v2.sqlite")),
+    ];
+    for (version, file) in files {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keywheel.db");
         fs::write(&path, file).unwrap();
@@ -116,7 +117,7 @@ async fn writes_the_fixture() {
     store.close().await;
     let fixtures = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/tests/sqlite/fixtures/v1.sqlite"
+        "/tests/sqlite/fixtures/v2.sqlite"
     );
     fs::copy(path, fixtures).unwrap();
 }
@@ -127,66 +128,20 @@ async fn a_record_that_cant_be_read_spoils_no_other() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("keywheel.db");
     let store = open(&path).await;
-    let now = SystemClock::new().now();
-    for n in 1..=5 {
-        let (connection, entries) = sample::connection(n, &format!("c{n}"));
-        store
-            .create(&connection, Some(now), &entries)
-            .await
-            .unwrap();
-    }
-    let damage = "UPDATE connection SET record = '{\"format\":1,' WHERE name IN ('c1', 'c2', 'c4')";
-    rows::open(&path).execute_batch(damage).unwrap();
 
-    let first = store.list(Page::of_all(2)).await.unwrap();
-    let names: Vec<_> = first
-        .iter()
-        .map(|stored| stored.connection.name.as_str())
-        .collect();
-    assert_eq!(names, ["c3"]);
-    let rest = store
-        .list(Page::of_all(2).after(&first[0].connection))
-        .await
-        .unwrap();
-    assert_eq!(rest.len(), 1);
-    let due = store
-        .claim_due(sample::holder(1), 10, Duration::from_secs(60))
-        .await
-        .unwrap();
-    assert_eq!(due.len(), 2);
-    let (damaged, _) = sample::connection(1, "c1");
-    let alone = [
-        store.load(damaged.id).await.unwrap_err(),
-        store
-            .find(&Namespace::default(), &damaged.name)
-            .await
-            .unwrap_err(),
-    ];
-    for error in alone {
-        assert_eq!(error.kind(), StoreErrorKind::Corrupt);
-        assert!(
-            error.to_string().contains(&damaged.id.to_string()),
-            "{error}"
-        );
-    }
+    check_damaged_records(&store, |sql| rows::open(&path).execute_batch(sql).unwrap()).await;
 }
 
 /// Whatever was done to it behind our back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_journal_that_was_meddled_with_does_not_verify() {
-    for (meddling, at) in fixture::MEDDLING {
+    for meddling in MEDDLING {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keywheel.db");
         let store = open(&path).await;
-        let id = fixture::with_journal(&store).await;
-        assert_eq!(store.verify(id).await.unwrap().seq, 6);
 
-        rows::open(&path).execute_batch(meddling).unwrap();
-
-        let error = store.verify(id).await.unwrap_err();
-        assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{meddling}");
-        let broken = error.source().unwrap().downcast_ref::<BrokenJournal>();
-        assert_eq!(broken.unwrap().seq(), at, "{meddling}");
+        let run = |sql: &str| rows::open(&path).execute_batch(sql).unwrap();
+        check_meddling(&store, meddling, run).await;
     }
 }
 
