@@ -13,6 +13,7 @@ use super::faults::{Call, Fate};
 use super::mutant::Mutant;
 use super::nature::Landing;
 use super::promises::Errand;
+use super::truth::Record;
 use super::world::{Moment, State, World, milliseconds};
 
 /// The directory as one process reaches it.
@@ -194,15 +195,20 @@ impl CredentialIssuer for Issuer {
         let leaks = self.world.is(Mutant::LeaksSecrets);
         self.call(errand(access, Call::Prove, None), None, |state, now| {
             let State {
-                directory, chance, ..
+                directory,
+                chance,
+                truth,
+                ..
             } = state;
             let answer = directory.authenticate(client, secret.expose(), now, chance);
             let secrets = &mut directory.application(client).secrets;
             if let Some(tried) = secrets.iter_mut().find(|s| s.text == secret.expose()) {
                 tried.proofs += u32::from(answer.is_ok());
                 // The token serves the read that follows, in place of one that another secret of this
-                // generation left behind.
-                tried.read = false;
+                // generation left behind. A process that was overtaken takes nothing back.
+                let key_id = tried.key_id;
+                let stored = |record: &Record| record.has_read_with(key_id);
+                tried.read &= truth.records.iter().any(stored);
             }
             if let Ok(key_id) = answer {
                 self.keep_token(key, key_id, now);

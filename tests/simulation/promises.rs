@@ -40,8 +40,13 @@ impl State {
         });
     }
 
-    /// A call leaves. G7: not before the time that was stored.
+    /// A call leaves. G7: not before the time that was stored. Who was overtaken removes what it minted
+    /// itself, and knows of no time.
     pub(crate) fn leaves(&mut self, now: Moment, errand: Errand) {
+        let record = self.truth.record(errand.of);
+        if record.is_some_and(|record| record.owes_an_orphan(errand.about)) {
+            return;
+        }
         let Promises(promises) = &mut self.promises;
         promises.retain(|promise| now < promise.until);
         let misled = self.truth.misled;

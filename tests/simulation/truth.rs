@@ -103,15 +103,13 @@ impl Truth {
         for record in &mut self.records {
             let id = record.connection.id;
             for newer in newer.iter().filter(|newer| newer.connection.id == id) {
-                record.let_go.extend(&newer.let_go);
-                record.unsettled.extend(&newer.unsettled);
                 record.beyond.extend(&newer.beyond);
             }
             let forgotten = directory.secrets().filter(|secret| {
                 let minted = secret
                     .marker
                     .is_some_and(|marker| marker.connection() == id);
-                minted && secret.removed.is_none() && !record.accounts_for(secret)
+                minted && secret.removed.is_none() && !record.is_aware_of(secret)
             });
             let forgotten: Vec<_> = forgotten.map(|secret| secret.key_id).collect();
             record.beyond.extend(forgotten);
@@ -163,6 +161,19 @@ impl Record {
 
     fn rotation(&self) -> Option<&Rotation> {
         self.connection.rotation.as_ref()
+    }
+
+    /// Whether a secret is a candidate that was read with, by what is stored.
+    pub(crate) fn has_read_with(&self, key_id: KeyId) -> bool {
+        let candidate = self.rotation().and_then(Rotation::candidate);
+        candidate.is_some_and(|candidate| candidate.key_id == key_id && candidate.read)
+    }
+
+    /// Whether a secret is to be removed because nobody holds it.
+    pub(crate) fn owes_an_orphan(&self, key_id: Option<KeyId>) -> bool {
+        let debts = self.rotation().map_or(&[][..], |rotation| &rotation.debts);
+        let orphan = |debt: &Debt| debt.reason == DebtReason::Orphan && Some(debt.key_id) == key_id;
+        debts.iter().any(orphan)
     }
 
     /// Whether people deleted the connection, and not all of it is gone.

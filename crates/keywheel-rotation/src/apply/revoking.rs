@@ -1,5 +1,7 @@
 use chrono::TimeDelta;
-use keywheel_connection::{Cause, Debt, DebtReason, EventKind, Rotation, Secrets, TroubleKind};
+use keywheel_connection::{
+    Cause, Debt, DebtReason, EventKind, Rotation, Secrets, Trouble, TroubleKind,
+};
 use keywheel_core::KeyId;
 
 use super::{Change, end_trouble};
@@ -71,6 +73,11 @@ impl Change<'_> {
         if let Some(debt) = debt(rotation, key_id) {
             debt.next_at = retry_at;
         }
+        // What another step needs a person for is not to be covered up.
+        let halted = |trouble: &Trouble| trouble.step != "revoke" && trouble.kind.needs_a_person();
+        if rotation.trouble.as_ref().is_some_and(halted) {
+            return;
+        }
         let before = rotation.trouble.take();
         let refusals = before.as_ref().map_or(0, |before| before.refusals);
         let before = before.filter(|before| before.step == "revoke");
@@ -79,7 +86,7 @@ impl Change<'_> {
         let repairs = rotation
             .run
             .is_some_and(|run| run.cause == Cause::Repair && run.promoted_at.is_none());
-        if repairs && refused >= self.policy.patience {
+        if repairs && rotation.candidate().is_none() && refused >= self.policy.patience {
             // The repair could not mint, so the one before does not work any more either.
             trouble.kind = TroubleKind::LockedOut;
         }
