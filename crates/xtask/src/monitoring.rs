@@ -1,6 +1,5 @@
 //! Prometheus itself reads the alert rules, and what the dashboard asks it.
 
-use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -30,20 +29,15 @@ pub(crate) fn check() -> bool {
 
 /// Makes a recording rule of each expression: those can be checked.
 fn questions(dashboard: &str) -> String {
-    let mut rules = "groups:\n  - name: dashboard\n    rules:\n".to_owned();
     let lines = dashboard.lines().map(str::trim);
-    for (n, line) in lines
-        .filter(|line| line.starts_with("\"expr\":"))
-        .enumerate()
-    {
-        // A line of JSON is one of YAML, but for the comma.
-        let expression = line.trim_start_matches("\"expr\": ").trim_end_matches(',');
-        drop(write!(
-            rules,
-            "      - record: question{n}\n        expr: {expression}\n"
-        ));
-    }
-    rules
+    // A line of JSON is one of YAML, but for the comma.
+    let asked =
+        lines.filter_map(|line| Some(line.strip_prefix("\"expr\": ")?.trim_end_matches(',')));
+    let rule = |(n, expression): (usize, &str)| {
+        format!("      - record: question{n}\n        expr: {expression}\n")
+    };
+    let rules: String = asked.enumerate().map(rule).collect();
+    format!("groups:\n  - name: dashboard\n    rules:\n{rules}")
 }
 
 fn own() -> PathBuf {
