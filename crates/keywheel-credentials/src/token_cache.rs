@@ -1,5 +1,8 @@
+mod work;
+
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
+use std::future::poll_fn;
 use std::hash::{Hash, Hasher};
 use std::mem;
 use std::panic::AssertUnwindSafe;
@@ -10,7 +13,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::BoxFuture;
 use keywheel_core::{
     AccessToken, Clock, CredentialError, CredentialErrorKind, Scope, TokenRequest,
 };
@@ -18,6 +21,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument, Span, warn};
+
+use self::work::Work;
 
 /// Where a [`TokenCache`] gets what it does not have.
 #[async_trait]
@@ -86,14 +91,9 @@ struct Failed {
 /// A request on its way.
 struct Flight {
     number: u64,
-    work: Work,
-    /// Whether a task of its own sees to it.
-    carried: bool,
+    work: Arc<Work<Outcome>>,
     waiting: Vec<oneshot::Sender<Outcome>>,
 }
-
-/// Shared between the caller who asked first and the task that takes over.
-type Work = Shared<BoxFuture<'static, Outcome>>;
 
 /// `None` when it came to no end: it panicked, or its runtime has shut down.
 type Outcome = Option<Result<AccessToken, CredentialError>>;
@@ -167,7 +167,11 @@ impl<S: TokenSource> TokenCache<S> {
                     Some(Err(error)) => return Err(error),
                 },
                 Next::Fail(error) => return Err(error),
-                Next::Lead(lead) => return lead.finish().await,
+                Next::Lead(lead) => {
+                    if let Some(result) = lead.finish().await {
+                        return result;
+                    }
+                }
                 Next::Pause(until) => sleep_until(until).await,
                 Next::Use(token) => return Ok(token),
             }
@@ -233,8 +237,7 @@ impl<S: TokenSource> TokenCache<S> {
         let work = self.launch(number, epoch, request.clone());
         slot.flight = Some(Flight {
             number,
-            work: work.clone(),
-            carried: false,
+            work: Arc::clone(&work),
             waiting: Vec::new(),
         });
         state.flights = number;
@@ -246,40 +249,40 @@ impl<S: TokenSource> TokenCache<S> {
         })
     }
 
-    fn launch(&self, number: u64, epoch: u64, request: TokenRequest) -> Work {
+    fn launch(&self, number: u64, epoch: u64, request: TokenRequest) -> Arc<Work<Outcome>> {
         let landing = Landing {
             inner: Arc::clone(&self.0),
             epoch,
             number,
             request,
         };
-        async move {
+        let work = async move {
             let fetched = landing.inner.source.fetch(&landing.request);
             let outcome = AssertUnwindSafe(fetched).catch_unwind().await.ok();
             landing.land(outcome.as_ref());
             outcome
-        }
-        .instrument(Span::current())
-        .boxed()
-        .shared()
+        };
+        Arc::new(Work::new(work.instrument(Span::current()).boxed()))
     }
 
     /// Gives a request that is on its way a task of its own, unless it has one.
     fn carry(&self, number: u64, request: &TokenRequest) {
-        let Some(work) = self.0.state().to_be_carried(number, request) else {
+        let Some(shared) = self.0.state().on_its_way(number, request) else {
+            return;
+        };
+        let Some(work) = shared.take() else {
             return;
         };
         let carrier = Carrier {
             inner: Arc::clone(&self.0),
             number,
             request: request.clone(),
+            shared,
+            end: None,
         };
         // Without a runtime there is nobody who could go on.
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move {
-                let _carrier = carrier;
-                work.await;
-            });
+            runtime.spawn(carrier.carry(work));
         }
     }
 }
@@ -289,17 +292,19 @@ struct Lead<'a, S: TokenSource> {
     cache: &'a TokenCache<S>,
     number: u64,
     request: &'a TokenRequest,
-    work: Work,
+    work: Arc<Work<Outcome>>,
 }
 
 impl<S: TokenSource> Lead<'_, S> {
-    async fn finish(self) -> Result<AccessToken, CredentialError> {
-        self.work.clone().await.unwrap_or_else(|| {
+    /// Returns nothing when a task took over that gave up.
+    async fn finish(self) -> Option<Result<AccessToken, CredentialError>> {
+        let outcome = poll_fn(|cx| self.work.poll(cx)).await?;
+        Some(outcome.unwrap_or_else(|| {
             Err(CredentialError::new(
                 CredentialErrorKind::Protocol,
                 "getting a token panicked: report the panic's message",
             ))
-        })
+        }))
     }
 }
 
@@ -310,12 +315,20 @@ impl<S: TokenSource> Drop for Lead<'_, S> {
     }
 }
 
-/// Goes with the task that sees to a request, and takes the request from the board when the task's runtime
-/// ends before it.
+/// Goes with the task that sees to a request. When the task's runtime ends before it, it takes the request
+/// from the board and sends who waits to make another.
 struct Carrier<S> {
     inner: Arc<Inner<S>>,
     number: u64,
     request: TokenRequest,
+    shared: Arc<Work<Outcome>>,
+    end: Option<Outcome>,
+}
+
+impl<S: TokenSource> Carrier<S> {
+    async fn carry(mut self, work: BoxFuture<'static, Outcome>) {
+        self.end = Some(work.await);
+    }
 }
 
 impl<S> Drop for Carrier<S> {
@@ -323,6 +336,7 @@ impl<S> Drop for Carrier<S> {
         let flight = self.inner.state().take_flight(self.number, &self.request);
         // After the lock: what it holds may end with it, and then looks at the state.
         drop(flight);
+        self.shared.end(self.end.take());
     }
 }
 
@@ -443,13 +457,14 @@ impl State {
         flight
     }
 
-    /// Returns the work of the request with this number, if it is on its way and no task sees to it.
-    fn to_be_carried(&mut self, number: u64, request: &TokenRequest) -> Option<Work> {
-        let mut slots = self.slots.iter_mut();
-        let slot = slots.find(|slot| slot.key.is_of(request))?;
-        let flight = slot.flight.as_mut()?;
-        let wanted = flight.number == number && !mem::replace(&mut flight.carried, true);
-        wanted.then(|| flight.work.clone())
+    /// Returns the work of the request with this number, if that has not landed.
+    fn on_its_way(&self, number: u64, request: &TokenRequest) -> Option<Arc<Work<Outcome>>> {
+        let mut slots = self.slots.iter();
+        let flight = slots
+            .find(|slot| slot.key.is_of(request))?
+            .flight
+            .as_ref()?;
+        (flight.number == number).then(|| Arc::clone(&flight.work))
     }
 
     fn forget_idle(&mut self) {
