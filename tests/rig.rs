@@ -90,6 +90,7 @@ impl Rig {
     /// Panics outside a tokio runtime.
     #[must_use]
     pub fn new(seed: u64) -> Self {
+        keywheel_testkit::watch_logs();
         let noon = "2026-03-01T12:00:00Z".parse::<DateTime<Utc>>();
         let clock = TokioClock::starting_at(noon.expect("an instant"));
         let effects = Effects::default();

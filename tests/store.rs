@@ -139,4 +139,13 @@ impl ConnectionStore for WatchedStore {
     async fn acknowledged(&self, consumer: &Consumer) -> Result<Cursor, StoreError> {
         self.inner.acknowledged(consumer).await
     }
+
+    async fn lead(
+        &self,
+        consumer: &Consumer,
+        holder: Holder,
+        span: Duration,
+    ) -> Result<bool, StoreError> {
+        self.inner.lead(consumer, holder, span).await
+    }
 }

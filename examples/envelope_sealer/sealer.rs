@@ -76,7 +76,7 @@ impl<S: KeyService> Sealer for EnvelopeSealer<S> {
             nonce.as_ref(),
             &value,
         ];
-        Ok(Sealed::new(&self.key_id, parts.concat()))
+        Ok(Sealed::new(&*self.key_id, parts.concat()))
     }
 
     async fn open(&self, sealed: &Sealed, context: &SealContext<'_>) -> Result<Secret, SealError> {

@@ -26,6 +26,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) async fn new() -> Self {
+        keywheel_testkit::watch_logs();
         let emulator = Emulator::start().await.unwrap();
         let app = emulator.default_app();
         let http = ReqwestSend::builder().root_certificates(emulator.ca_pem().to_owned());

@@ -19,7 +19,7 @@ impl<'a> Chaos<'a> {
     pub(crate) fn start(fleet: &'a Fleet) -> Self {
         Self {
             fleet,
-            workers: (0..3).map(|_| fleet.worker(None)).collect(),
+            workers: (0..3).map(|_| fleet.worker()).collect(),
             killed: 0,
             stopped: 0,
             restarts: 0,
@@ -40,7 +40,7 @@ impl<'a> Chaos<'a> {
     /// SIGKILL, and a new process in its place.
     async fn kill(&mut self, which: usize) {
         self.workers[which].kill().await.unwrap();
-        self.workers[which] = self.fleet.worker(None);
+        self.workers[which] = self.fleet.worker();
         self.killed += 1;
     }
 

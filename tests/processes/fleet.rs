@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -80,7 +81,20 @@ impl Fleet {
     }
 
     /// Starts a worker process.
-    pub(crate) fn worker(&self, log: Option<&std::path::Path>) -> Child {
+    pub(crate) fn worker(&self) -> Child {
+        self.command().spawn().unwrap()
+    }
+
+    /// Starts one that writes its log at TRACE and its metrics into files.
+    pub(crate) fn watched_worker(&self, log: &Path, metrics: &Path) -> Child {
+        let mut command = self.command();
+        command
+            .env("KEYWHEEL_TEST_LOG", log)
+            .env("KEYWHEEL_TEST_METRICS", metrics);
+        command.spawn().unwrap()
+    }
+
+    fn command(&self) -> Command {
         use base64::prelude::{BASE64_STANDARD, Engine};
 
         let mut command = Command::new(env!("CARGO_BIN_EXE_keywheel-test-worker"));
@@ -91,10 +105,7 @@ impl Fleet {
             .env("KEYWHEEL_CA_CERTIFICATE", self.azure.ca())
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        if let Some(log) = log {
-            command.env("KEYWHEEL_TEST_LOG", log);
-        }
-        command.spawn().unwrap()
+        command
     }
 
     /// Asks for a rotation of every connection.

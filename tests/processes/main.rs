@@ -4,5 +4,6 @@
 mod azure;
 mod chaos;
 mod fleet;
+mod leaks;
 mod proof;
 mod watcher;

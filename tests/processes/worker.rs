@@ -2,6 +2,7 @@
 //! or when it is killed.
 #![allow(clippy::unwrap_used, reason = "a worker that can't start is seen")]
 
+use std::alloc::System;
 use std::env;
 use std::time::Duration;
 
@@ -11,8 +12,15 @@ use keywheel::connection::KeyRing;
 use keywheel::core::ReqwestSend;
 use keywheel::postgres::PostgresStore;
 use keywheel::rotation::{Policy, WorkerOptions};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Wipes what is freed. The buffers of the network stack are not wiped otherwise, and what they held would
+/// stay in memory until they are used again.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 #[tokio::main(worker_threads = 2)]
 async fn main() {
@@ -24,11 +32,21 @@ async fn main() {
             .with_writer(file)
             .init();
     }
+    if let Some(path) = env::var_os("KEYWHEEL_TEST_METRICS") {
+        let metrics = PrometheusBuilder::new().install_recorder().unwrap();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                std::fs::write(&path, metrics.render()).unwrap();
+            }
+        });
+    }
     let ca = std::fs::read(variable("KEYWHEEL_CA_CERTIFICATE")).unwrap();
     let http = ReqwestSend::builder()
         .root_certificates(ca)
         .without_system_roots()
         .timeout(Duration::from_secs(5))
+        .idle_timeout(Duration::from_secs(1))
         .build();
     let ring = KeyRing::from_base64(&variable("KEYWHEEL_SEALING_KEY")).unwrap();
     let keywheel = Keywheel::builder(store().await, ring)

@@ -342,6 +342,16 @@ impl ConnectionStore for Store {
         self.ask(|world| ready(world.store().acknowledged(consumer)))
             .await
     }
+
+    async fn lead(
+        &self,
+        consumer: &Consumer,
+        holder: Holder,
+        span: Duration,
+    ) -> Result<bool, StoreError> {
+        self.ask(|world| ready(world.store().lead(consumer, holder, span)))
+            .await
+    }
 }
 
 /// A memory store never waits.

@@ -118,6 +118,8 @@ macro_rules! store_conformance {
                 a_refused_save_leaves_no_entries
                 entries_come_in_order_and_none_is_missed
                 each_consumer_has_a_place_of_its_own
+                one_replica_leads_a_consumer_until_its_time_is_over
+                a_lead_from_the_future_is_over
                 a_journal_is_verified_to_its_head;
         }
     };

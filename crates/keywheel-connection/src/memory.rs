@@ -29,6 +29,7 @@ struct Tables {
     tombstones: HashMap<ConnectionId, Tombstone>,
     journal: Vec<Entry>,
     acknowledged: HashMap<Consumer, Cursor>,
+    leads: HashMap<Consumer, Held>,
 }
 
 struct Row {
@@ -44,6 +45,21 @@ struct Held {
     by: Holder,
     since: DateTime<Utc>,
     until: DateTime<Utc>,
+}
+
+impl Held {
+    fn new(by: Holder, now: DateTime<Utc>, span: Duration) -> Self {
+        Self {
+            by,
+            since: now,
+            until: now + span,
+        }
+    }
+
+    /// One given in the future is from before the clock was set back.
+    fn lasts(&self, now: DateTime<Utc>) -> bool {
+        self.since <= now && now < self.until
+    }
 }
 
 impl MemoryStore {
@@ -133,11 +149,10 @@ impl Row {
         }
     }
 
-    /// Returns until when the connection is leased. A lease given in the future is one from before the
-    /// clock was set back.
+    /// Returns until when the connection is leased.
     fn held_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let held = self.held.filter(|held| held.since <= now);
-        held.map(|held| held.until).filter(|until| now < *until)
+        let held = self.held.filter(|held| held.lasts(now));
+        held.map(|held| held.until)
     }
 
     /// Returns since when the connection can be claimed, if it can.
@@ -161,11 +176,7 @@ impl Row {
 
     fn claim(&mut self, holder: Holder, now: DateTime<Utc>, span: Duration) -> Claimed {
         self.fence.0 += 1;
-        self.held = Some(Held {
-            by: holder,
-            since: now,
-            until: now + span,
-        });
+        self.held = Some(Held::new(holder, now, span));
         Claimed {
             lease: Lease {
                 connection: self.connection.id,
@@ -179,11 +190,7 @@ impl Row {
 
     fn change(&mut self, lease: &Lease, change: LeaseChange, now: DateTime<Utc>) {
         self.held = match change {
-            LeaseChange::Extend(span) => Some(Held {
-                by: lease.holder,
-                since: now,
-                until: now + span,
-            }),
+            LeaseChange::Extend(span) => Some(Held::new(lease.holder, now, span)),
             LeaseChange::Release => None,
         };
     }
@@ -352,5 +359,23 @@ impl ConnectionStore for MemoryStore {
             .get(consumer)
             .copied()
             .unwrap_or_default())
+    }
+
+    async fn lead(
+        &self,
+        consumer: &Consumer,
+        holder: Holder,
+        span: Duration,
+    ) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let mut tables = self.tables();
+        let lead = tables.leads.get(consumer);
+        if lead.is_some_and(|lead| lead.by != holder && lead.lasts(now)) {
+            return Ok(false);
+        }
+        tables
+            .leads
+            .insert(consumer.clone(), Held::new(holder, now, span));
+        Ok(true)
     }
 }

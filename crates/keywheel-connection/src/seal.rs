@@ -116,39 +116,62 @@ impl<'a> SealContext<'a> {
     /// two contexts share a spelling.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        // Long enough for most, so that it is allocated once.
-        let mut bytes = Vec::with_capacity(256);
-        bytes.extend_from_slice(b"keywheel seal v1");
-        self.write_place(&mut bytes);
-        write_part(&mut bytes, &self.generation.to_be_bytes());
+        let mut bytes = Vec::with_capacity(ROOM);
+        self.write(&mut |part| bytes.extend_from_slice(part));
         bytes
     }
 
+    /// Calls `then` with the context as bytes, which for all but the longest names need no memory.
+    fn with_bytes<T>(&self, then: impl FnOnce(&[u8]) -> T) -> T {
+        let (mut room, mut length) = ([0; ROOM], 0);
+        self.write(&mut |part| {
+            let end = length + part.len();
+            if let Some(place) = room.get_mut(length..end) {
+                place.copy_from_slice(part);
+            }
+            length = end;
+        });
+        match room.get(..length) {
+            Some(bytes) => then(bytes),
+            None => then(&self.to_bytes()),
+        }
+    }
+
+    fn write(&self, to: &mut impl FnMut(&[u8])) {
+        to(b"keywheel seal v1");
+        self.write_place(to);
+        write_part(to, &self.generation.to_be_bytes());
+    }
+
     /// Writes what is the same for every generation.
-    fn write_place(&self, bytes: &mut Vec<u8>) {
-        write_part(bytes, self.namespace.as_str().as_bytes());
-        write_part(bytes, self.connection.as_uuid().as_bytes());
-        write_part(bytes, self.field.as_bytes());
+    fn write_place(&self, to: &mut impl FnMut(&[u8])) {
+        write_part(to, self.namespace.as_str().as_bytes());
+        write_part(to, self.connection.as_uuid().as_bytes());
+        write_part(to, self.field.as_bytes());
     }
 }
 
-fn write_part(bytes: &mut Vec<u8>, part: &[u8]) {
-    bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
-    bytes.extend_from_slice(part);
+fn write_part(to: &mut impl FnMut(&[u8]), part: &[u8]) {
+    to(&(part.len() as u64).to_be_bytes());
+    to(part);
 }
+
+/// Long enough for most contexts.
+const ROOM: usize = 256;
 
 /// A sealed secret: safe to store, useless without the key.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Sealed {
-    key_id: String,
+    /// Shared with the key: it is the same in each value.
+    key_id: Arc<str>,
     data: Vec<u8>,
 }
 
 impl Sealed {
     /// Returns a value that the key called `key_id` sealed. The name must not hold a colon.
     #[must_use]
-    pub fn new(key_id: impl Into<String>, data: Vec<u8>) -> Self {
+    pub fn new(key_id: impl Into<Arc<str>>, data: Vec<u8>) -> Self {
         Self {
             key_id: key_id.into(),
             data,

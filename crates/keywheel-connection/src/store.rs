@@ -178,6 +178,22 @@ pub trait ConnectionStore: Debug + Send + Sync {
     /// Returns an error when nothing could be read.
     async fn acknowledged(&self, consumer: &Consumer) -> Result<Cursor, StoreError>;
 
+    /// Takes the lead of `consumer` among all replicas, or keeps it, for `span` from now; a span of zero
+    /// gives it back. Returns whether `holder` has it: `false` while somebody else's has not ended.
+    ///
+    /// Whoever leads delivers, so that receivers don't get every event from every replica. Acknowledging
+    /// needs no lead: what arrived has arrived.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the lead may not have been taken, kept or given back.
+    async fn lead(
+        &self,
+        consumer: &Consumer,
+        holder: Holder,
+        span: Duration,
+    ) -> Result<bool, StoreError>;
+
     /// Waits for a hint that [`claim_due`](Self::claim_due) has something new.
     ///
     /// A hint is no promise: one may be missed, and one may be about what somebody else claims. Poll at
@@ -494,6 +510,15 @@ impl<T: ConnectionStore + ?Sized> ConnectionStore for Arc<T> {
 
     async fn acknowledged(&self, consumer: &Consumer) -> Result<Cursor, StoreError> {
         (**self).acknowledged(consumer).await
+    }
+
+    async fn lead(
+        &self,
+        consumer: &Consumer,
+        holder: Holder,
+        span: Duration,
+    ) -> Result<bool, StoreError> {
+        (**self).lead(consumer, holder, span).await
     }
 
     async fn due_hint(&self) {

@@ -166,16 +166,15 @@ impl Cloud {
         let graph = endpoint("Graph endpoint", graph)?;
         let known = PRESETS
             .iter()
-            .map(Self::preset)
-            .find(|cloud| cloud.authority == authority && cloud.graph == graph);
+            .find(|preset| is(&authority, preset.authority) && is(&graph, preset.graph));
         let sovereign = SOVEREIGN
             .iter()
-            .find(|preset| authority == parse(preset.authority));
+            .find(|preset| is(&authority, preset.authority));
         if let Some(preset) = sovereign {
             return Self::sovereign(preset, &graph);
         }
 
-        Ok(known.unwrap_or_else(|| Self {
+        Ok(known.map(Self::preset).unwrap_or_else(|| Self {
             name: None,
             authority,
             graph,
@@ -310,6 +309,11 @@ impl InvalidCloud {
     }
 }
 
+/// Compares without parsing: this is done for every record that is read.
+fn is(url: &Url, preset: &str) -> bool {
+    url.as_str().strip_suffix('/') == Some(preset)
+}
+
 fn parse(preset: &str) -> Url {
     Url::parse(preset).expect("the preset addresses are URLs")
 }
@@ -342,7 +346,10 @@ fn is_loopback(url: &Url) -> bool {
 
 impl Serialize for Cloud {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Repr::from(self.clone()).serialize(serializer)
+        match PRESETS.iter().find(|preset| self.name == Some(preset.name)) {
+            Some(preset) => serializer.serialize_str(preset.name),
+            None => Addresses::from(self.clone()).serialize(serializer),
+        }
     }
 }
 
@@ -354,7 +361,7 @@ impl<'de> Deserialize<'de> for Cloud {
 }
 
 /// What is stored: a name for Microsoft's clouds, so that an address they change changes for everyone.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(untagged)]
 enum Repr {
     Named(String),
@@ -370,20 +377,14 @@ struct Addresses {
     exchange_audience: Option<String>,
 }
 
-impl From<Cloud> for Repr {
+impl From<Cloud> for Addresses {
     fn from(cloud: Cloud) -> Self {
-        let by_name = PRESETS
-            .iter()
-            .find(|preset| cloud.name == Some(preset.name));
-        match by_name {
-            Some(preset) => Self::Named(preset.name.to_owned()),
-            None => Self::Custom(Box::new(Addresses {
-                authority: cloud.authority,
-                graph: cloud.graph,
-                resource: Url::parse(&cloud.resource).unwrap_or_else(|_| Cloud::public().graph),
-                // A sovereign cloud's own audience follows from its authority.
-                exchange_audience: cloud.name.is_none().then_some(cloud.exchange_audience),
-            })),
+        Self {
+            authority: cloud.authority,
+            graph: cloud.graph,
+            resource: Url::parse(&cloud.resource).unwrap_or_else(|_| Cloud::public().graph),
+            // A sovereign cloud's own audience follows from its authority.
+            exchange_audience: cloud.name.is_none().then_some(cloud.exchange_audience),
         }
     }
 }

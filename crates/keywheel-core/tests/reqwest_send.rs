@@ -135,6 +135,25 @@ async fn a_fresh_connection_is_never_shared() {
 }
 
 #[tokio::test]
+async fn a_connection_that_nobody_uses_is_closed() {
+    let (closed, seen) = mpsc::channel();
+    let url = serve(move |stream| {
+        keep_alive(stream);
+        closed.send(()).unwrap();
+    });
+    let sender = ReqwestSend::builder()
+        .without_system_roots()
+        .idle_timeout(Duration::from_millis(100))
+        .build()
+        .unwrap();
+
+    sender.send(get(&url)).await.unwrap();
+
+    let seen = tokio::task::spawn_blocking(move || seen.recv_timeout(Duration::from_secs(30)));
+    seen.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_certificate_that_is_not_pem_is_refused_at_build() {
     let error = ReqwestSend::builder()
         .root_certificates("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----")

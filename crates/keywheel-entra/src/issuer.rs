@@ -8,7 +8,7 @@ use keywheel_connection::{
 };
 use keywheel_core::{ClientSecret, Clock, Entropy, HttpSend, KeyId, TokenRequest};
 use keywheel_credentials::prove_secret;
-use keywheel_graph::{Application, NewPassword, PasswordCredential, Refusal};
+use keywheel_graph::{Application, NewPassword, PasswordCredential, Refusal, TrafficLimits};
 
 use crate::session::{Session, Sessions};
 use crate::token::Claims;
@@ -28,6 +28,12 @@ impl EntraIssuer {
     #[must_use]
     pub fn new(http: Arc<dyn HttpSend>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         Self(Arc::new(Sessions::new(http, clock, entropy)))
+    }
+
+    /// Sets how much one application may ask of one tenant. Default: [`TrafficLimits::default`].
+    #[must_use]
+    pub fn with_limits(self, limits: TrafficLimits) -> Self {
+        Self(Arc::new(self.0.with_limits(limits)))
     }
 
     /// Returns the access of the connection that authenticates, to be looked at.

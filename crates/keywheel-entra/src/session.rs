@@ -9,7 +9,7 @@ use keywheel_core::{
     Entropy, HttpSend, RetryPolicy, TenantId, TokenCredential, TokenRequest,
 };
 use keywheel_credentials::{ClientSecretCredential, ClientSecrets, TokenEndpoint};
-use keywheel_graph::{GraphClient, Traffic};
+use keywheel_graph::{GraphClient, Traffic, TrafficLimits};
 
 use crate::TenantAccess;
 
@@ -22,6 +22,7 @@ pub(crate) struct Sessions {
     http: Arc<dyn HttpSend>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    limits: TrafficLimits,
     open: Mutex<HashMap<ConnectionId, Vec<(u64, Session)>>>,
     /// What each application asks of each tenant, whichever connection it is for.
     traffic: Mutex<HashMap<(Cloud, TenantId, ClientId), Traffic>>,
@@ -44,8 +45,21 @@ impl Sessions {
             http,
             clock,
             entropy,
+            limits: TrafficLimits::default(),
             open: Mutex::default(),
             traffic: Mutex::default(),
+        }
+    }
+
+    /// Returns the same, with nothing open yet, and with other limits.
+    pub(crate) fn with_limits(&self, limits: TrafficLimits) -> Self {
+        Self {
+            limits,
+            ..Self::new(
+                Arc::clone(&self.http),
+                Arc::clone(&self.clock),
+                Arc::clone(&self.entropy),
+            )
         }
     }
 
@@ -148,7 +162,8 @@ impl Sessions {
         if traffic.len() >= LIMIT {
             traffic.clear();
         }
-        traffic.entry(key).or_default().clone()
+        let made = || Traffic::new(self.limits);
+        traffic.entry(key).or_insert_with(made).clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, Vec<(u64, Session)>>> {

@@ -373,6 +373,21 @@ impl Database {
         self.write(sql, &params).await.map(drop)
     }
 
+    pub(crate) async fn lead(
+        &self,
+        consumer: &Consumer,
+        holder: Holder,
+        lasting: Duration,
+    ) -> Result<bool, Fault> {
+        let params: [Param<'_>; 3] = [
+            (&consumer.as_str(), Type::TEXT),
+            (holder.as_uuid(), Type::UUID),
+            (&span(lasting), Type::INT8),
+        ];
+        let taken = self.write(include_str!("sql/lead.sql"), &params).await?;
+        Ok(!taken.is_empty())
+    }
+
     pub(crate) async fn acknowledged(&self, consumer: &Consumer) -> Result<Cursor, Fault> {
         let sql = "SELECT position FROM keywheel.consumer WHERE name = $1";
         let rows = self.read(sql, &[(&consumer.as_str(), Type::TEXT)]).await?;

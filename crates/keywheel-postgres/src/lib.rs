@@ -31,6 +31,21 @@
 //! In the narrow table `due` only claims and releases move an index entry; its autovacuum comes after so many
 //! changes whatever its size, and does not pause. Its index holds only what is to wake. The journal is only
 //! appended to.
+//!
+//! Ten million connections, all due at once and in no order (16 GB of records, 1.5 GB of `due` with its
+//! indexes), were loaded into PostgreSQL 13 with its own settings. A claim of 64 looks at 64 rows and no more:
+//!
+//! ```text
+//! Limit (actual rows=64)
+//!   ->  LockRows (actual rows=64)
+//!         ->  Index Scan using due_claimable on due (actual rows=64)
+//!               Index Cond: (claimable_at <= $1)
+//!               Buffers: shared hit=3 read=64
+//! ```
+//!
+//! On two shared cores with 128 MB of shared buffers one claimer took 12 ms for that, durably: 5,000
+//! connections a second, as many after 300,000 claims as at first, autovacuum running beside it. Most of it
+//! goes into reading 64 pages of each table from anywhere.
 
 mod builder;
 mod change;

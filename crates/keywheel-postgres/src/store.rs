@@ -186,6 +186,15 @@ impl ConnectionStore for PostgresStore {
         Ok(self.0.database.acknowledged(consumer).await?)
     }
 
+    async fn lead(
+        &self,
+        consumer: &Consumer,
+        holder: Holder,
+        span: Duration,
+    ) -> Result<bool, StoreError> {
+        Ok(self.0.database.lead(consumer, holder, span).await?)
+    }
+
     async fn due_hint(&self) {
         self.0.database.due.notified().await;
     }

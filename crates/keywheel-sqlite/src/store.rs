@@ -16,7 +16,7 @@ use crate::error::closed;
 use crate::read::{self, Range};
 use crate::reader::Readers;
 use crate::row::Stored;
-use crate::write::{Acknowledge, Change, Create, Release, Renew, TakeDue, TakeOne, Taken};
+use crate::write::{Acknowledge, Change, Create, Lead, Release, Renew, TakeDue, TakeOne, Taken};
 use crate::writer::{Opening, Writer};
 use crate::{SqliteStoreBuilder, file};
 
@@ -219,6 +219,20 @@ impl ConnectionStore for SqliteStore {
         let consumer = consumer.clone();
         let read = move |connection: &_| read::acknowledged(connection, &consumer);
         self.0.readers.read(read).await
+    }
+
+    async fn lead(
+        &self,
+        consumer: &Consumer,
+        holder: Holder,
+        span: Duration,
+    ) -> Result<bool, StoreError> {
+        let lead = Lead {
+            consumer: consumer.clone(),
+            holder,
+            span,
+        };
+        self.0.writer.write(lead).await
     }
 
     /// Hears of what the clones of this store save, not of other processes.

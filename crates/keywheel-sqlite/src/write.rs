@@ -185,7 +185,7 @@ impl Place {
         self.held = Some(Held {
             by: *holder.as_uuid().as_bytes(),
             since: now,
-            until: now.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
+            until: later(now, span),
         });
     }
 }
@@ -474,6 +474,39 @@ impl Write for Acknowledge {
         )?;
         Ok(())
     }
+}
+
+pub(crate) struct Lead {
+    pub(crate) consumer: Consumer,
+    pub(crate) holder: Holder,
+    pub(crate) span: Duration,
+}
+
+impl Write for Lead {
+    type Output = bool;
+
+    fn apply(&self, to: &mut Writing<'_>) -> Result<bool, Fault> {
+        let until = later(to.now, self.span);
+        let taken = to.run(
+            "INSERT INTO consumer AS noted (name, position, leader, led_at, led_until)
+             VALUES (?1, 0, ?2, ?3, ?4)
+             ON CONFLICT (name) DO UPDATE
+             SET leader = excluded.leader, led_at = excluded.led_at, led_until = excluded.led_until
+             WHERE noted.leader IS NULL OR noted.leader = excluded.leader
+                OR excluded.led_at NOT BETWEEN noted.led_at AND noted.led_until - 1",
+            params![
+                self.consumer.as_str(),
+                self.holder.as_uuid().as_bytes(),
+                to.now,
+                until
+            ],
+        )?;
+        Ok(taken > 0)
+    }
+}
+
+fn later(now: i64, span: Duration) -> i64 {
+    now.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX))
 }
 
 fn next(version: Version) -> Version {

@@ -21,7 +21,7 @@ pub use self::claimers::{
 pub use self::clock::TokioClock;
 pub use self::entropy::SeededEntropy;
 pub use self::load::{Ack, Acks, load};
-pub use self::logs::CapturedLogs;
+pub use self::logs::{CapturedLogs, watch_logs};
 pub use self::mishaps::{MEDDLING, check_damaged_records, check_full_disk, check_meddling};
 #[cfg(unix)]
 pub use self::postgres::{PgBouncer, PostgresOptions, PostgresServer, TestDatabase};

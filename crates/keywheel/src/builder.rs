@@ -1,13 +1,16 @@
 use std::fmt;
 use std::sync::Arc;
 
-use keywheel_connection::{ConnectionId, ConnectionStore, Consumer, EventSink, Sealer, SecretSink};
+use keywheel_connection::{
+    ConnectionId, ConnectionStore, Consumer, Entry, EventSink, Sealer, SecretSink,
+};
 use keywheel_core::{
     BuildError, Clock, CredentialError, Entropy, HttpSend, ReqwestSend, SystemClock, SystemEntropy,
 };
 use keywheel_entra::{ConnectionCredential, Enrolment, EntraIssuer, EntraParts, SignInApplication};
 use keywheel_rotation::{
-    Connections, EventDelivery, EventHandler, Policy, Rotator, RotatorParts, Sinks, Worker,
+    Connections, DeliveryWaker, EventDelivery, EventHandler, Policy, Rotator, RotatorParts, Sinks,
+    Worker,
 };
 
 /// The default parts, wired together. Clones share them.
@@ -17,6 +20,7 @@ pub struct Keywheel {
     issuer: EntraIssuer,
     connections: Connections,
     rotator: Rotator,
+    committed: DeliveryWaker,
 }
 
 impl Keywheel {
@@ -59,7 +63,7 @@ impl Keywheel {
     }
 
     /// Returns a delivery of every event to `handler`, which begins at the beginning for a new `consumer`.
-    /// Spawn its [`run`](EventDelivery::run).
+    /// Spawn its [`run`](EventDelivery::run) in every replica: one of them delivers at a time.
     #[must_use]
     pub fn delivery(
         &self,
@@ -67,7 +71,8 @@ impl Keywheel {
         handler: impl EventHandler + 'static,
     ) -> EventDelivery {
         let (store, clock) = (self.parts.store.clone(), self.parts.clock.clone());
-        EventDelivery::new(store, clock, consumer, handler)
+        EventDelivery::new(store, clock, &*self.parts.entropy, consumer, handler)
+            .woken_by(&self.committed)
     }
 
     /// Returns what talks to Entra and Graph, for a preflight.
@@ -198,13 +203,17 @@ impl KeywheelBuilder {
             Arc::clone(&parts.clock),
             Arc::clone(&parts.entropy),
         );
+        let committed = DeliveryWaker::default();
         let rotation = RotatorParts {
             store: Arc::clone(&parts.store),
             issuer: Arc::new(issuer.clone()),
             sealer: Arc::clone(&parts.sealer),
             clock: Arc::clone(&parts.clock),
             entropy: Arc::clone(&parts.entropy),
-            events: self.events,
+            events: Some(Arc::new(Committed {
+                waker: committed.clone(),
+                events: self.events,
+            })),
             sinks: self.sinks,
         };
         Ok(Keywheel {
@@ -212,6 +221,23 @@ impl KeywheelBuilder {
             issuer,
             connections: Connections::new(rotation.clone(), self.policy.clone()),
             rotator: Rotator::new(rotation, self.policy),
+            committed,
         })
+    }
+}
+
+/// What hears of events as they are committed: deliveries of this process, and whatever was asked for.
+#[derive(Debug)]
+struct Committed {
+    waker: DeliveryWaker,
+    events: Option<Arc<dyn EventSink>>,
+}
+
+impl EventSink for Committed {
+    fn committed(&self, entries: &[Entry]) {
+        self.waker.committed(entries);
+        if let Some(events) = &self.events {
+            events.committed(entries);
+        }
     }
 }

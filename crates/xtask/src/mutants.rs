@@ -183,12 +183,13 @@ fn tests(copy: &Path) -> &'static str {
             .stderr(Stdio::null());
         quiet.status().is_ok_and(|status| status.success())
     };
-    if !cargo("test -p workspace-tests --test rotation --no-run") {
+    // The features of the whole workspace, so that no dependency is built anew.
+    let all = "test --workspace --all-features --locked";
+    if !cargo(&format!("{all} --test rotation --no-run")) {
         return "does not compile: correct the mutant";
     }
-    // The quick ones first: one failure is enough.
-    let unit = cargo("test -p keywheel-rotation --lib decide");
-    if unit && cargo("test -p workspace-tests --test rotation") {
+    // One failure is enough.
+    if cargo(&format!("{all} --test rotation")) && cargo(&format!("{all} --lib decide")) {
         "SURVIVED"
     } else {
         "killed"

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 
-use super::sample::{change, connection};
+use super::sample::{change, connection, holder};
 use super::{Fixture, numbers, refused};
 use crate::{
     BrokenJournal, ConnectionId, ConnectionStore, ConnectionStoreExt, Consumer, Cursor, Save,
@@ -90,6 +91,43 @@ pub async fn each_consumer_has_a_place_of_its_own(fixture: &dyn Fixture) {
     assert_eq!(rest, all[3..]);
     let rest = store.unacknowledged(&mail, 2).await.unwrap();
     assert_eq!(rest, all[1..3]);
+}
+
+/// Each consumer by itself; whoever leads may stay, leave early, or die.
+pub async fn one_replica_leads_a_consumer_until_its_time_is_over(fixture: &dyn Fixture) {
+    let store = fixture.empty().await;
+    let audit: Consumer = "audit".parse().unwrap();
+    let mail: Consumer = "mail".parse().unwrap();
+    let minute = Duration::from_mins(1);
+    let lead = async |of: &Consumer, n, span| store.lead(of, holder(n), span).await.unwrap();
+
+    assert!(lead(&audit, 1, minute).await);
+    assert!(!lead(&audit, 2, minute).await);
+    assert!(!lead(&audit, 2, Duration::ZERO).await);
+    assert!(lead(&mail, 2, minute).await);
+    assert_eq!(store.acknowledged(&audit).await.unwrap(), Cursor::START);
+    fixture.pass(Duration::from_secs(45)).await;
+    assert!(lead(&audit, 1, minute).await);
+    fixture.pass(Duration::from_secs(45)).await;
+    assert!(!lead(&audit, 2, minute).await, "it was kept");
+    assert!(lead(&mail, 1, minute).await, "it was over");
+    fixture.pass(Duration::from_secs(45)).await;
+    assert!(lead(&audit, 2, minute).await, "it was over");
+    assert!(!lead(&audit, 1, minute).await, "it was taken");
+    lead(&audit, 2, Duration::ZERO).await;
+    assert!(lead(&audit, 1, minute).await, "it was given back");
+}
+
+/// It was given before the clock was set back.
+pub async fn a_lead_from_the_future_is_over(fixture: &dyn Fixture) {
+    let store = fixture.empty().await;
+    let audit: Consumer = "audit".parse().unwrap();
+    let minute = Duration::from_mins(1);
+    assert!(store.lead(&audit, holder(1), minute).await.unwrap());
+
+    fixture.set_back(Duration::from_hours(2)).await;
+
+    assert!(store.lead(&audit, holder(2), minute).await.unwrap());
 }
 
 /// What is cut off from the end is missed too.

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
@@ -33,7 +34,7 @@ pub struct KeyRing {
 }
 
 struct Key {
-    id: String,
+    id: Arc<str>,
     aead: RandomizedNonceKey,
     fingerprint: hmac::Key,
 }
@@ -116,7 +117,7 @@ impl KeyRing {
     fn key(&self, id: &str) -> Result<&Key, SealError> {
         self.keys
             .iter()
-            .find(|key| key.id == id)
+            .find(|key| *key.id == *id)
             .ok_or_else(|| SealError::new(SealErrorKind::KeyMissing, id))
     }
 }
@@ -131,7 +132,8 @@ impl Key {
             id: id.as_ref()[..8]
                 .iter()
                 .map(|b| format!("{b:02x}"))
-                .collect(),
+                .collect::<String>()
+                .into(),
             aead: RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| invalid())?,
             fingerprint: derived
                 .expand(&[], HMAC_SHA256)
@@ -141,10 +143,8 @@ impl Key {
     }
 
     fn fingerprint(&self, secret: &Secret, context: &SealContext<'_>) -> Fingerprint {
-        let mut place = Vec::with_capacity(256);
-        context.write_place(&mut place);
         let mut mac = hmac::Context::with_key(&self.fingerprint);
-        mac.update(&place);
+        context.write_place(&mut |part| mac.update(part));
         mac.update(secret.expose().as_bytes());
         let tag = mac.sign();
         let tag = tag.as_ref()[..16].try_into();
@@ -160,29 +160,32 @@ impl Sealer for KeyRing {
         let mut data = Vec::with_capacity(NONCE_LEN + text.len() + TAG_LEN);
         data.extend_from_slice(&[0; NONCE_LEN]);
         data.extend_from_slice(text);
-        let (nonce, tag) = key
-            .aead
-            .seal_in_place_separate_tag(Aad::from(context.to_bytes()), &mut data[NONCE_LEN..])
-            .map_err(|_| SealError::new(SealErrorKind::Unavailable, &key.id))?;
+        let seal = |aad: &[u8]| {
+            let text = &mut data[NONCE_LEN..];
+            key.aead.seal_in_place_separate_tag(Aad::from(aad), text)
+        };
+        let (nonce, tag) = context
+            .with_bytes(seal)
+            .map_err(|_| SealError::new(SealErrorKind::Unavailable, &*key.id))?;
         data[..NONCE_LEN].copy_from_slice(nonce.as_ref());
         data.extend_from_slice(tag.as_ref());
-        Ok(Sealed::new(&key.id, data))
+        Ok(Sealed::new(key.id.clone(), data))
     }
 
     async fn open(&self, sealed: &Sealed, context: &SealContext<'_>) -> Result<Secret, SealError> {
         let key = self.key(sealed.key_id())?;
-        let damaged = || SealError::new(SealErrorKind::Damaged, &key.id);
+        let damaged = || SealError::new(SealErrorKind::Damaged, &*key.id);
         let (nonce, data) = sealed
             .data()
             .split_at_checked(NONCE_LEN)
             .ok_or_else(damaged)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| damaged())?;
         let mut data = Zeroizing::new(data.to_vec());
-        let opened = key
-            .aead
-            .open_in_place(nonce, Aad::from(context.to_bytes()), &mut data)
-            .map_err(|_| damaged())?;
-        let length = opened.len();
+        let open = |aad: &[u8]| {
+            let opened = key.aead.open_in_place(nonce, Aad::from(aad), &mut data);
+            opened.map(|text| text.len())
+        };
+        let length = context.with_bytes(open).map_err(|_| damaged())?;
         data.truncate(length);
         // Moved into the secret, so that there is no other copy to wipe.
         match String::from_utf8(std::mem::take(&mut *data)) {
@@ -290,6 +293,19 @@ mod tests {
         let error = without.is_of(&fingerprint, &secret, &here).unwrap_err();
         assert_eq!(error.kind(), SealErrorKind::KeyMissing);
         assert_eq!(error.key_id(), before.key_id());
+    }
+
+    #[test]
+    fn a_context_is_authenticated_as_the_bytes_that_it_shows_however_long() {
+        let namespace = Namespace::default();
+        for length in [0, 176, 177, 178, 1_000] {
+            let field: &'static str = "f".repeat(length).leak();
+            let context = SealContext {
+                field,
+                ..context(&namespace, 1)
+            };
+            assert_eq!(context.with_bytes(<[u8]>::to_vec), context.to_bytes());
+        }
     }
 
     #[test]

@@ -38,6 +38,7 @@ impl Clock for Wall {
 
 impl Rig {
     pub(crate) async fn start() -> Self {
+        keywheel_testkit::watch_logs();
         let application = ApplicationSeed::new("app")
             .secret("one")
             .certificate()

@@ -30,6 +30,7 @@ impl Clock for Wall {
 
 impl Tenant {
     pub(crate) async fn of(tenant: TenantSeed) -> Self {
+        keywheel_testkit::watch_logs();
         let clock = keywheel_emulator::Clock::standing_at("2026-03-01T12:00:00Z".parse().unwrap());
         let seed = Seed::of([tenant]);
         let emulator = Emulator::builder()

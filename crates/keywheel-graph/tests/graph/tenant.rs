@@ -32,6 +32,7 @@ impl Tenant {
     }
 
     pub(crate) async fn of(application: ApplicationSeed) -> Self {
+        keywheel_testkit::watch_logs();
         let ada = UserSeed::new("ada@contoso.example", "ada's password");
         let tenant = TenantSeed::new("contoso.example")
             .user(ada)

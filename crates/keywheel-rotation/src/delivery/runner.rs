@@ -1,5 +1,4 @@
 use std::fmt;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,11 +8,11 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use keywheel_connection::{
-    ConnectionId, ConnectionStore, Consumer, Cursor, Entry, EventSink, StoreError,
+    ConnectionId, ConnectionStore, Consumer, Cursor, Entry, EventSink, Holder, StoreError,
 };
-use keywheel_core::{Clock, Report};
+use keywheel_core::{Clock, Entropy, Report};
 use keywheel_schedule::RetryDelay;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::window::Window;
@@ -28,11 +27,13 @@ use super::{DeadLetter, EventHandler};
 /// [`patience`](DeliveryOptions::patience). Given up means logged as `event.given_up` and told to
 /// [`EventHandler::given_up`]; the journal keeps it, and [`redeliver`](Self::redeliver) sends it again.
 ///
-/// No rotation waits for any of this.
+/// Run it in every replica: one of them leads and delivers, the others stand by and take over within
+/// [`lead`](DeliveryOptions::lead) when it dies. No rotation waits for any of this.
 pub struct EventDelivery {
     store: Arc<dyn ConnectionStore>,
     clock: Arc<dyn Clock>,
     consumer: Consumer,
+    holder: Holder,
     handler: Arc<dyn EventHandler>,
     options: DeliveryOptions,
     waker: DeliveryWaker,
@@ -44,6 +45,9 @@ pub struct EventDelivery {
 pub struct DeliveryOptions {
     /// How often the outbox is looked at when nobody wakes us. Default: one second.
     pub poll: Duration,
+    /// For how long a replica leads the others without saying again that it is alive, which it does three
+    /// times as often. Default: 30 seconds.
+    pub lead: Duration,
     /// How many events are on their way at once. Default: 16.
     pub at_once: usize,
     /// How many events are read ahead. Default: 1,000, about a megabyte.
@@ -64,6 +68,7 @@ impl Default for DeliveryOptions {
         retry.cap = Duration::from_mins(5);
         Self {
             poll: Duration::from_secs(1),
+            lead: Duration::from_secs(30),
             at_once: 16,
             ahead: 1000,
             retry,
@@ -73,14 +78,14 @@ impl Default for DeliveryOptions {
     }
 }
 
-/// Wakes an [`EventDelivery`] of the same process as soon as something is committed: an
-/// [`EventSink`] for the engine.
+/// Wakes every [`EventDelivery`] that is [`woken_by`](EventDelivery::woken_by) it as soon as something is
+/// committed in the same process: an [`EventSink`] for the engine. Clones wake the same ones.
 #[derive(Clone, Debug, Default)]
-pub struct DeliveryWaker(Arc<Notify>);
+pub struct DeliveryWaker(watch::Sender<()>);
 
 impl EventSink for DeliveryWaker {
     fn committed(&self, _: &[Entry]) {
-        self.0.notify_one();
+        self.0.send_replace(());
     }
 }
 
@@ -90,6 +95,7 @@ impl EventDelivery {
     pub fn new(
         store: Arc<dyn ConnectionStore>,
         clock: Arc<dyn Clock>,
+        entropy: &dyn Entropy,
         consumer: Consumer,
         handler: impl EventHandler + 'static,
     ) -> Self {
@@ -97,6 +103,7 @@ impl EventDelivery {
             store,
             clock,
             consumer,
+            holder: Holder::from(entropy.uuid()),
             handler: Arc::new(handler),
             options: DeliveryOptions::default(),
             waker: DeliveryWaker::default(),
@@ -110,21 +117,29 @@ impl EventDelivery {
         self
     }
 
-    /// Returns what wakes it, so that events of this process need not wait for the next poll.
+    /// Sets what wakes it, so that events of this process need not wait for the next poll.
     #[must_use]
-    pub fn waker(&self) -> DeliveryWaker {
-        self.waker.clone()
+    pub fn woken_by(mut self, waker: &DeliveryWaker) -> Self {
+        self.waker = waker.clone();
+        self
     }
 
     /// Delivers until `shutdown` is done. What is on its way then comes again.
     pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) {
-        let mut shutdown = pin!(shutdown);
+        tokio::select! {
+            biased;
+            () = shutdown => {}
+            () = self.deliver_for_ever() => {}
+        }
+        // So that another replica need not wait for the end of our lead. If that fails, it waits.
+        drop(self.take_lead(Duration::ZERO).await);
+    }
+
+    async fn deliver_for_ever(&self) {
         let mut failures = 0;
         loop {
-            let failed = tokio::select! {
-                biased;
-                () = &mut shutdown => return,
-                failed = Box::pin(self.deliver(&mut failures)) => failed,
+            let Err(failed) = Box::pin(self.lead(&mut failures)).await else {
+                continue;
             };
             failures += 1;
             tracing::warn!(
@@ -132,13 +147,35 @@ impl EventDelivery {
                 error = %Report(&failed),
                 "event.outbox_away"
             );
-            let wait = self.wait(failures, self.consumer.as_str());
-            tokio::select! {
-                biased;
-                () = &mut shutdown => return,
-                () = sleep(wait) => {}
+            sleep(self.wait(failures, self.consumer.as_str())).await;
+        }
+    }
+
+    /// Waits for the lead, and delivers until it is lost.
+    async fn lead(&self, failures: &mut u32) -> Result<(), StoreError> {
+        while !self.take_lead(self.options.lead).await? {
+            *failures = 0;
+            sleep(self.options.lead / 3).await;
+        }
+        tokio::select! {
+            lost = self.keep_lead() => lost,
+            failed = self.deliver(failures) => Err(failed),
+        }
+    }
+
+    /// Returns when another replica has the lead, which it has only when we were late.
+    async fn keep_lead(&self) -> Result<(), StoreError> {
+        loop {
+            sleep(self.options.lead / 3).await;
+            if !self.take_lead(self.options.lead).await? {
+                tracing::warn!(consumer = %self.consumer, "event.lead_lost");
+                return Ok(());
             }
         }
+    }
+
+    async fn take_lead(&self, span: Duration) -> Result<bool, StoreError> {
+        self.store.lead(&self.consumer, self.holder, span).await
     }
 
     /// Sends a connection's events from number `after` again, whether they had arrived or not, until one
@@ -173,6 +210,7 @@ impl EventDelivery {
         let run = Run::new(self);
         let mut out = FuturesUnordered::new();
         let mut read_at = Instant::now();
+        let mut committed = self.waker.0.subscribe();
         loop {
             let room = window.len() < self.options.ahead;
             tokio::select! {
@@ -186,7 +224,7 @@ impl EventDelivery {
                         }
                     }
                 }
-                () = self.due(read_at), if room => {
+                () = due(read_at, &mut committed), if room => {
                     let from = window.end().unwrap_or(start);
                     let page = match self.store.entries(from, PAGE).await {
                         Ok(page) => page,
@@ -204,13 +242,6 @@ impl EventDelivery {
         }
     }
 
-    async fn due(&self, at: Instant) {
-        tokio::select! {
-            () = sleep_until(at) => {}
-            () = self.waker.0.notified() => {}
-        }
-    }
-
     fn wait(&self, failures: u32, id: &str) -> Duration {
         let (retry, now) = (&self.options.retry, self.clock.now());
         retry.wait(failures, id, now, None)
@@ -223,6 +254,15 @@ impl fmt::Debug for EventDelivery {
             .field("consumer", &self.consumer)
             .field("handler", &self.handler)
             .finish_non_exhaustive()
+    }
+}
+
+/// Waits until it is time to read.
+async fn due(at: Instant, committed: &mut watch::Receiver<()>) {
+    tokio::select! {
+        () = sleep_until(at) => {}
+        // Its sender is a field of the delivery.
+        Ok(()) = committed.changed() => {}
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Shift {
     claiming: Option<Claiming>,
     /// When to claim next, unless there is a hint before.
     claim_at: Instant,
+    /// When the last claim was answered.
+    claimed_at: Instant,
     /// How many claims in a row failed.
     failures: u32,
     ended: WorkerEnded,
@@ -42,6 +44,10 @@ struct Claiming {
 
 /// Hints that come in a swarm lead to one claim.
 const GATHER: Duration = Duration::from_millis(5);
+
+/// Where connections are done with one by one, their places are filled together: claims for a few are this
+/// far apart.
+const APART: Duration = Duration::from_millis(20);
 
 impl Shift {
     pub(super) fn new(rotator: Rotator, options: WorkerOptions, monitor: WorkerMonitor) -> Self {
@@ -57,6 +63,7 @@ impl Shift {
             stop: watch::Sender::new(false),
             claiming: None,
             claim_at: Instant::now(),
+            claimed_at: Instant::now(),
             failures: 0,
             ended: WorkerEnded::default(),
         }
@@ -81,12 +88,13 @@ impl Shift {
         loop {
             self.monitor.in_flight(self.turns.len());
             let idle = self.claiming.is_none() && self.room() > 0;
+            let claim_at = self.next_claim();
             tokio::select! {
                 biased;
                 () = &mut shutdown => return,
                 Some(turn) = self.turns.join_next_with_id() => self.turned(turn),
                 claimed = claimed(&mut self.claiming) => self.claimed(claimed),
-                () = sleep_until(self.claim_at), if idle => self.claim(),
+                () = sleep_until(claim_at), if idle => self.claim(),
                 () = store.due_hint(), if idle && self.failures == 0 => {
                     self.claim_at = self.claim_at.min(Instant::now() + GATHER);
                 }
@@ -109,6 +117,15 @@ impl Shift {
             .saturating_sub(self.turns.len())
     }
 
+    fn next_claim(&self) -> Instant {
+        let many = self.options.in_flight.div_ceil(16);
+        if self.room() >= many.min(self.options.batch as usize) {
+            self.claim_at
+        } else {
+            self.claim_at.max(self.claimed_at + APART)
+        }
+    }
+
     fn claim(&mut self) {
         let wanted = self.room().min(self.options.batch.max(1) as usize);
         let limit = u32::try_from(wanted).unwrap_or(u32::MAX);
@@ -123,6 +140,7 @@ impl Shift {
 
     fn claimed(&mut self, (wanted, claimed): (usize, Result<Vec<Claimed>, StoreError>)) {
         let now = Instant::now();
+        self.claimed_at = now;
         match claimed {
             Ok(claimed) => {
                 self.failures = 0;

@@ -56,6 +56,36 @@ async fn no_more_than_the_limit_are_in_flight() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn places_that_come_free_one_by_one_are_filled_together() {
+    let mut fleet = Fleet::new();
+    fleet
+        .directory
+        .set_call(std::time::Duration::from_millis(1));
+    let mut options = WorkerOptions::default();
+    options.in_flight = 64;
+    let worker = fleet.start(fleet.worker(1).options(options));
+    let mut members = Vec::new();
+    for n in 0..64 {
+        let tenant = tenant(&format!("early-{n}.example"));
+        members.extend(fleet.add(&tenant, 1).await);
+        fleet.store.hint();
+        tokio::time::sleep(std::time::Duration::from_millis(7)).await;
+    }
+    for n in 0..64 {
+        let tenant = tenant(&format!("late-{n}.example"));
+        members.extend(fleet.add(&tenant, 1).await);
+    }
+    let before = fleet.store.claims();
+
+    fleet.settled(&members, 1).await;
+
+    let claims = fleet.store.claims() - before;
+    assert!(claims < 40, "{claims} claims for 64 connections");
+    fleet.assert_clean(&members, 1).await;
+    worker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_emergency_does_not_wait_in_the_queue() {
     let mut fleet = Fleet::new();
     let crowd = tenant("crowd.example");

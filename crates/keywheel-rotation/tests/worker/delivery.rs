@@ -9,10 +9,12 @@ use http::{Request, Response};
 use keywheel_connection::{
     Actor, ConnectionId, ConnectionStore, Consumer, Entry, EventKind, EventSink, Save, Versioned,
 };
-use keywheel_core::{Clock, MockHttpSend, Secret, TransportError, TransportErrorKind};
+use keywheel_core::{
+    Clock, MockHttpSend, Secret, SystemEntropy, TransportError, TransportErrorKind,
+};
 use keywheel_rotation::{
-    DeadLetter, DeliveryOptions, EventChannel, EventDelivery, EventHandler, HandleError,
-    TracingEvents, Webhook, WebhookKey,
+    DeadLetter, DeliveryOptions, DeliveryWaker, EventChannel, EventDelivery, EventHandler,
+    HandleError, TracingEvents, Webhook, WebhookKey,
 };
 use keywheel_testkit::CapturedLogs;
 use tokio::time::sleep;
@@ -104,17 +106,18 @@ async fn happen(fleet: &Fleet, member: Member, n: u64) -> Vec<Entry> {
 }
 
 impl Stage {
-    fn delivery(&self) -> Arc<EventDelivery> {
+    fn delivery(&self) -> EventDelivery {
         self.delivery_to(self.receiver.clone())
     }
 
-    fn delivery_to(&self, handler: impl EventHandler + 'static) -> Arc<EventDelivery> {
-        Arc::new(EventDelivery::new(
+    fn delivery_to(&self, handler: impl EventHandler + 'static) -> EventDelivery {
+        EventDelivery::new(
             Arc::new(self.fleet.store.clone()),
             Arc::new(self.fleet.clock.clone()),
+            &SystemEntropy::new(),
             consumer(),
             handler,
-        ))
+        )
     }
 
     /// Each event of each connection arrived, in order.
@@ -161,6 +164,48 @@ async fn what_was_on_its_way_when_the_process_ended_arrives_again() {
     run_for(&stage.delivery(), Duration::from_secs(5)).await;
 
     stage.assert_all(9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_replicas_one_delivers() {
+    let stage = stage().await;
+    let replicas = [stage.delivery(), stage.delivery(), stage.delivery()];
+
+    let running = replicas
+        .iter()
+        .map(|of| run_for(of, Duration::from_mins(5)));
+    let more = async {
+        sleep(Duration::from_mins(2)).await;
+        for member in &stage.members {
+            happen(&stage.fleet, *member, 10).await;
+        }
+    };
+    futures_util::future::join(futures_util::future::join_all(running), more).await;
+
+    assert_eq!(stage.receiver.get().tries, 5 * 12);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_replica_takes_over_from_one_that_died_and_at_once_from_one_that_left() {
+    let stage = stage().await;
+    let (first, second) = (stage.delivery(), stage.delivery());
+    let third = stage.delivery();
+    let dies = tokio::spawn(async move { run_for(&first, Duration::MAX).await });
+    sleep(Duration::from_secs(21)).await;
+    stage.assert_all(1);
+    dies.abort();
+    happen(&stage.fleet, stage.members[0], 10).await;
+
+    let running = tokio::spawn(async move { run_for(&second, Duration::from_secs(60)).await });
+    sleep(Duration::from_secs(15)).await;
+    assert_eq!(stage.receiver.get().tries, 55, "the dead one still leads");
+    sleep(Duration::from_secs(25)).await;
+    assert_eq!(stage.receiver.get().tries, 56);
+
+    running.await.unwrap();
+    happen(&stage.fleet, stage.members[0], 11).await;
+    run_for(&third, Duration::from_secs(1)).await;
+    assert_eq!(stage.receiver.get().tries, 57);
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,13 +258,7 @@ async fn an_event_that_only_gets_older_is_given_up_after_three_days() {
     stage.receiver.get().away = true;
     let mut options = DeliveryOptions::default();
     options.patience = TimeDelta::hours(1);
-    let delivery = EventDelivery::new(
-        Arc::new(stage.fleet.store.clone()),
-        Arc::new(stage.fleet.clock.clone()),
-        consumer(),
-        stage.receiver.clone(),
-    )
-    .options(options);
+    let delivery = stage.delivery().options(options);
 
     run_for(&delivery, Duration::from_hours(5)).await;
 
@@ -230,8 +269,8 @@ async fn an_event_that_only_gets_older_is_given_up_after_three_days() {
 async fn an_outage_of_the_store_is_waited_out_and_a_waker_is_heard() {
     let stage = stage().await;
     stage.fleet.store.set_away(true);
-    let delivery = stage.delivery();
-    let waker = delivery.waker();
+    let waker = DeliveryWaker::default();
+    let delivery = stage.delivery().woken_by(&waker);
     let running = tokio::spawn(async move { run_for(&delivery, Duration::from_hours(1)).await });
     sleep(Duration::from_mins(20)).await;
     stage.fleet.store.set_away(false);

@@ -58,6 +58,7 @@ impl Working {
 
 impl Fleet {
     pub(crate) fn new() -> Self {
+        keywheel_testkit::watch_logs();
         let noon: DateTime<Utc> = "2026-03-01T12:00:00Z".parse().unwrap();
         let clock = TokioClock::starting_at(noon);
         let memory = MemoryStore::new(Arc::new(clock.clone()));

@@ -142,6 +142,15 @@ impl ConnectionStore for Shaky {
         self.get()?.acknowledged(consumer).await
     }
 
+    async fn lead(
+        &self,
+        consumer: &Consumer,
+        holder: Holder,
+        span: Duration,
+    ) -> Result<bool, StoreError> {
+        self.get()?.lead(consumer, holder, span).await
+    }
+
     async fn due_hint(&self) {
         self.0.due.notified().await;
     }

@@ -87,7 +87,11 @@ async fn a_new_file_is_migrated_once() {
 /// Read, written and claimed as one of today.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_of_every_earlier_version_is_brought_up_to_date() {
-    for (version, file) in [(1, include_bytes!("fixtures/v1.sqlite"))] {
+    let files: [(i32, &[u8]); 2] = [
+        (1, include_bytes!("fixtures/v1.sqlite")),
+        (2, include_bytes!("fixtures/v2.sqlite")),
+    ];
+    for (version, file) in files {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keywheel.db");
         fs::write(&path, file).unwrap();
@@ -113,7 +117,7 @@ async fn writes_the_fixture() {
     store.close().await;
     let fixtures = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/tests/sqlite/fixtures/v1.sqlite"
+        "/tests/sqlite/fixtures/v2.sqlite"
     );
     fs::copy(path, fixtures).unwrap();
 }
