@@ -66,9 +66,7 @@ impl<'a> Chaos<'a> {
     }
 
     fn signal(&self, which: usize, name: &str) {
-        let id = self.workers[which].id().unwrap().to_string();
-        let mut kill = std::process::Command::new("kill");
-        assert!(kill.args(["-s", name, &id]).status().unwrap().success());
+        signal(self.workers[which].id().unwrap(), name);
     }
 
     /// Asks the workers to end, and waits for it.
@@ -86,4 +84,11 @@ impl<'a> Chaos<'a> {
 
 fn unit() -> f64 {
     SystemEntropy::new().unit()
+}
+
+/// Sends a signal to a process.
+pub(crate) fn signal(process: u32, name: &str) {
+    let mut kill = std::process::Command::new("kill");
+    let kill = kill.args(["-s", name, &process.to_string()]);
+    assert!(kill.status().unwrap().success());
 }

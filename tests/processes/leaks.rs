@@ -1,12 +1,13 @@
-use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::fs::{self, File};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use keywheel::connection::ConnectionStore;
 use keywheel::core::Secret;
 use tokio::time::{Instant, sleep};
 
+use crate::chaos::signal;
 use crate::fleet::Fleet;
 
 /// After a rotation the secret that was revoked is not in the memory of the worker that rotated it. It has an
@@ -35,7 +36,7 @@ async fn what_was_revoked_is_not_in_memory_and_no_secret_is_anywhere_else() {
     // Connections that are no longer used still have parts of the last answer in their buffers.
     sleep(Duration::from_secs(3)).await;
 
-    let core = core_of(worker.id().unwrap(), folder.path());
+    let core = core_of(worker.id().unwrap());
     // A form has it percent-encoded.
     let found = |text: &Secret, place: &[u8]| {
         let encoded = text.expose().replace('~', "%7E");
@@ -113,38 +114,33 @@ async fn events(fleet: &Fleet) -> String {
     bodies.collect::<Vec<_>>().join("\n")
 }
 
-/// Writes a core file of a running process with gdb's `gcore`.
-fn core_of(process: u32, folder: &Path) -> Vec<u8> {
-    let gcore = || {
-        Command::new("gcore")
-            .arg("-o")
-            .arg(folder.join("core"))
-            .arg(process.to_string())
-            .output()
-    };
-    let output = gcore().or_else(|_| {
-        let mut install = Command::new("apt-get");
-        install.args(["install", "-y", "--no-install-recommends", "gdb"]);
-        drop(install.env("DEBIAN_FRONTEND", "noninteractive").output());
-        gcore()
-    });
-    let output = output.expect("gcore is needed: run `apt-get install gdb`");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    fs::read(folder.join(format!("core.{process}"))).unwrap()
+/// Reads what a core file of a running process has, as `gcore` writes it: all of its memory.
+fn core_of(worker: u32) -> Vec<u8> {
+    signal(worker, "STOP");
+    let maps = fs::read_to_string(format!("/proc/{worker}/maps")).unwrap();
+    let memory = File::open(format!("/proc/{worker}/mem")).unwrap();
+    let mut core = Vec::new();
+    for map in maps.lines().filter_map(readable) {
+        let (start, length) = (map.start, (map.end - map.start) as usize);
+        let at = core.len();
+        core.resize(at + length, 0);
+        // The kernel's own pages can't be read.
+        if memory.read_exact_at(&mut core[at..], start).is_err() {
+            core.truncate(at);
+        }
+    }
+    signal(worker, "CONT");
+    core
+}
+
+/// Parses the range of a line of `maps`, as in `7f12a000-7f12b000 rw-p 00000000 00:00 0`.
+fn readable(line: &str) -> Option<Range<u64>> {
+    let (range, rest) = line.split_once(' ')?;
+    let (start, end) = range.split_once('-')?;
+    let parse = |text| u64::from_str_radix(text, 16).ok();
+    rest.starts_with('r').then_some(parse(start)?..parse(end)?)
 }
 
 fn contains(place: &[u8], text: &[u8]) -> bool {
-    let mut rest = place;
-    let first = text[0];
-    while let Some(at) = rest.iter().position(|byte| *byte == first) {
-        if rest[at..].starts_with(text) {
-            return true;
-        }
-        rest = &rest[at + 1..];
-    }
-    false
+    memchr::memmem::find(place, text).is_some()
 }

@@ -1,8 +1,12 @@
 use chrono::TimeDelta;
-use keywheel_connection::{Actor, Cause, EventKind, IssuerErrorKind, StoreErrorKind, TroubleKind};
+use keywheel_connection::{
+    Actor, Cause, ConnectionId, EventKind, IssuerErrorKind, StoreErrorKind, TroubleKind,
+};
 use keywheel_core::Clock;
-use keywheel_rotation::{Health, Waiting};
-use workspace_tests::{Lag, Rig, settings};
+use keywheel_rotation::{Health, Status, Waiting};
+use workspace_tests::{Fate, Lag, Rig, settings};
+
+use crate::ways::until;
 
 #[tokio::test(start_paused = true)]
 async fn the_first_rotation_replaces_the_original_and_leaves_the_foreign_secret() {
@@ -137,6 +141,93 @@ async fn a_secret_that_is_never_accepted_is_removed_and_another_one_minted() {
         .iter()
         .filter(|event| matches!(event.kind, EventKind::Quarantined { .. }));
     assert_eq!(quarantined.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn secrets_that_are_never_accepted_are_minted_anew_ever_more_seldom() {
+    let rig = Rig::new(13);
+    let id = rig.rotating(settings()).await;
+    rig.directory.set_lag(Lag {
+        accepted: TimeDelta::days(30),
+        listed: TimeDelta::zero(),
+    });
+    rig.request(id, Cause::Manual).await;
+
+    rig.settle(id, TimeDelta::days(1)).await;
+
+    let waits = waits_after_quarantine(&rig, id).await;
+    let minutes: Vec<_> = waits.iter().map(TimeDelta::num_minutes).collect();
+    assert_eq!(minutes[0], 0, "{minutes:?}");
+    assert!((7..=15).contains(&minutes[1]), "{minutes:?}");
+    assert!((15..=30).contains(&minutes[2]), "{minutes:?}");
+    let later = &minutes[3..];
+    assert!(
+        later.iter().all(|m| (30..=60).contains(m)) && later.len() > 10,
+        "{minutes:?}"
+    );
+    let status = rig.status(id).await;
+    assert_eq!((status.health, status.generation), (Health::Active, 1));
+    assert_eq!(status.trouble.unwrap().kind, TroubleKind::Transient);
+}
+
+#[tokio::test(start_paused = true)]
+async fn steps_that_fail_in_turn_are_tried_ever_more_seldom() {
+    let rig = Rig::new(15);
+    let id = rig.rotating(settings()).await;
+    // A marker that is watched for a day, because nobody knows whether its call was made.
+    rig.effects.plan_named("mint", Fate::StopBefore);
+    rig.request(id, Cause::Manual).await;
+    let _ = rig.effects.run(rig.settle(id, TimeDelta::hours(1))).await;
+    until(&rig, id, |status| status.candidate_key_id.is_some()).await;
+    rig.directory.deny("inspect", IssuerErrorKind::Unavailable);
+    let before = rig.effects.count();
+
+    rig.settle(id, TimeDelta::hours(6)).await;
+
+    let calls = rig.effects.names().split_off(before);
+    let reads = calls.iter().filter(|call| **call == "inspect").count();
+    assert!((10..60).contains(&reads), "{reads} reads in six hours");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_resumes_need_not_wait_for_the_next_mint() {
+    let rig = Rig::new(14);
+    let id = rig.rotating(settings()).await;
+    rig.directory.set_lag(Lag {
+        accepted: TimeDelta::days(30),
+        listed: TimeDelta::zero(),
+    });
+    rig.request(id, Cause::Manual).await;
+    let waits = |status: &Status| {
+        let trouble = status.trouble.as_ref();
+        trouble.is_some_and(|t| t.step == "mint" && t.attempts == 2)
+    };
+    until(&rig, id, waits).await;
+    rig.directory.set_lag(Lag::default());
+
+    rig.settle(id, TimeDelta::minutes(5)).await;
+    assert_eq!(rig.status(id).await.generation, 1);
+    let actor = Actor::named("test");
+    rig.connections().resume(id, &actor).await.unwrap();
+    rig.settle(id, TimeDelta::minutes(5)).await;
+
+    assert_eq!(rig.status(id).await.generation, 2);
+    rig.settle(id, TimeDelta::hours(2)).await;
+    rig.assert_clean(id, 2).await;
+}
+
+/// How long it took after each secret that was given up until the next one was minted.
+async fn waits_after_quarantine(rig: &Rig, id: ConnectionId) -> Vec<TimeDelta> {
+    let mut given_up = None;
+    let mut waits = Vec::new();
+    for event in rig.events(id).await {
+        match event.kind {
+            EventKind::Quarantined { .. } => given_up = Some(event.at),
+            EventKind::Intent { .. } => waits.extend(given_up.take().map(|at| event.at - at)),
+            _ => {}
+        }
+    }
+    waits
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,6 +19,7 @@ fn faults() -> String {
 fn rows(text: &str) -> BTreeMap<String, Vec<String>> {
     text.lines()
         .filter(|line| line.starts_with("| ") && !line.starts_with("| # |"))
+        .filter(|line| !line.starts_with("| draw |") && !line.starts_with("| `"))
         .map(|line| {
             let cells: Vec<_> = line.trim_matches('|').split(" | ").collect();
             let tests = cells.last().unwrap().split('`').skip(1).step_by(2);
@@ -55,6 +56,24 @@ fn every_test_that_the_table_names_exists() {
         }
     }
     assert!(named > 100, "{named}");
+}
+
+#[test]
+fn what_the_table_says_of_the_simulation_is_drawn() {
+    let text = faults();
+    let rows = text
+        .lines()
+        .filter(|line| line.starts_with("| `tests/simulation/"));
+    let mut drawn = 0;
+    for row in rows {
+        let named = row.split('`').nth(1).unwrap();
+        let (file, word) = named.split_once("::").unwrap();
+        let source = std::fs::read_to_string(root().join(file)).unwrap();
+        let mut words = source.split(|c: char| !c.is_alphanumeric() && c != '_');
+        assert!(words.any(|other| other == word), "{named}");
+        drawn += 1;
+    }
+    assert!(drawn > 30, "{drawn}");
 }
 
 #[test]

@@ -1,45 +1,51 @@
 use chrono::TimeDelta;
-use keywheel_core::KeyId;
+use keywheel_core::{ClientId, KeyId};
 
 use super::chance::Chance;
 use super::directory::{By, Lags};
 use super::issuer::lags;
-use super::scenario::{DAY, client};
+use super::scenario::{DAY, client, managed};
 use super::world::{Moment, State, World};
 
-/// What an administrator of the tenant does to the application.
+/// What an administrator does: of the tenant to an application, or of the machines to the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deed {
     /// Adds a secret of their own.
-    Adds,
-    /// Removes one of their own.
-    RemovesOwn,
-    /// Removes one of ours: any.
-    RemovesOurs,
+    Adds(ClientId),
+    /// Removes a secret: one of their own, or any of ours.
+    Removes(ClientId, bool),
     /// Disables or deletes the application, or restores it.
-    Disables(bool),
+    Disables(ClientId, bool),
     /// Takes the permission away, or gives it back.
-    Forbids(bool),
+    Forbids(ClientId, bool),
     /// Lets the tenant's policy forbid client secrets, or no more.
-    ForbidsSecrets(bool),
+    ForbidsSecrets(ClientId, bool),
     /// Lets the tenant's policy limit how many days a secret lives.
-    LimitsLife(i64),
+    LimitsLife(ClientId, i64),
+    /// Deletes the application for good; perhaps somebody makes another one in its place.
+    Buries(ClientId, bool),
+    /// Loses the sealing key, or finds it.
+    LosesKey(bool),
 }
 
 impl Deed {
     /// Draws a deed, and what undoes it.
-    pub(crate) fn draw(chance: &mut Chance) -> (Self, Option<Self>) {
-        match chance.below(7) {
-            0 => (Self::Adds, None),
-            1 => (Self::RemovesOwn, None),
-            2 => (Self::RemovesOurs, None),
-            3 => (Self::Disables(true), Some(Self::Disables(false))),
-            4 => (Self::Forbids(true), Some(Self::Forbids(false))),
+    pub(crate) fn draw(chance: &mut Chance, manages: bool) -> (Self, Option<Self>) {
+        let other = manages && chance.one_in(2);
+        let on = if other { managed() } else { client() };
+        match chance.below(9) {
+            0 => (Self::Adds(on), None),
+            1 => (Self::Removes(on, false), None),
+            2 => (Self::Removes(on, true), None),
+            3 => (Self::Disables(on, true), Some(Self::Disables(on, false))),
+            4 => (Self::Forbids(on, true), Some(Self::Forbids(on, false))),
             5 => (
-                Self::ForbidsSecrets(true),
-                Some(Self::ForbidsSecrets(false)),
+                Self::ForbidsSecrets(on, true),
+                Some(Self::ForbidsSecrets(on, false)),
             ),
-            _ => (Self::LimitsLife(chance.pick(&[20, 90, 180])), None),
+            6 => (Self::Buries(on, chance.one_in(2)), None),
+            7 => (Self::LosesKey(true), Some(Self::LosesKey(false))),
+            _ => (Self::LimitsLife(on, chance.pick(&[20, 90, 180])), None),
         }
     }
 }
@@ -53,39 +59,45 @@ impl World {
             .note(now, None, format_args!("an administrator: {deed:?}"));
         state.directory.interfered = now;
         match deed {
-            Deed::Adds => {
+            Deed::Adds(on) => {
                 let lags = lags(state);
-                add(state, now, lags);
+                if !state.directory.application(on).is_full() {
+                    add(state, on, now, lags);
+                }
             }
-            Deed::RemovesOwn => remove(state, now, false),
-            Deed::RemovesOurs => remove(state, now, true),
-            Deed::Disables(so) => state.directory.application(client()).unusable = so,
-            Deed::Forbids(so) => state.directory.application(client()).unpermitted = so,
-            Deed::ForbidsSecrets(so) => state.directory.application(client()).forbidden = so,
-            Deed::LimitsLife(days) => {
+            Deed::Removes(on, ours) => remove(state, on, now, ours),
+            Deed::Disables(on, so) => {
+                let application = state.directory.application(on);
+                application.unusable = so || application.gone;
+            }
+            Deed::Forbids(on, so) => state.directory.application(on).unpermitted = so,
+            Deed::ForbidsSecrets(on, so) => state.directory.application(on).forbidden = so,
+            Deed::LimitsLife(on, days) => {
                 let longest = Some(TimeDelta::days(days));
-                state.directory.application(client()).longest_life = longest;
+                state.directory.application(on).longest_life = longest;
             }
+            Deed::Buries(on, anew) => state.directory.bury(on, now, anew),
+            Deed::LosesKey(so) => state.keyless = so,
         }
     }
 }
 
 /// Adds a secret by hand and returns its key id and text.
-pub(crate) fn add(state: &mut State, now: Moment, lags: Lags) -> (KeyId, String) {
+pub(crate) fn add(state: &mut State, on: ClientId, now: Moment, lags: Lags) -> (KeyId, String) {
     let State {
         directory, chance, ..
     } = state;
     let named = ("by hand".to_owned(), None);
-    let secret = directory.add(client(), named, (now, now.plus(400 * DAY)), lags, chance);
+    let secret = directory.add(on, named, (now, now.plus(400 * DAY)), lags, chance);
     (secret.key_id, secret.text.clone())
 }
 
-fn remove(state: &mut State, now: Moment, ours: bool) {
+fn remove(state: &mut State, on: ClientId, now: Moment, ours: bool) {
     let lags = lags(state);
     let State {
         directory, chance, ..
     } = state;
-    let secrets = directory.secrets().filter(|secret| {
+    let secrets = directory.application(on).secrets.iter().filter(|secret| {
         secret.is_live(now) && secret.marker.is_some() == ours && secret.name != "first"
     });
     let candidates: Vec<_> = secrets.map(|secret| secret.key_id).collect();

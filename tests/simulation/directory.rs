@@ -1,6 +1,6 @@
 use chrono::TimeDelta;
 use keywheel_connection::{IssuerErrorKind, Marker};
-use keywheel_core::{ClientId, KeyId};
+use keywheel_core::{ApplicationObjectId, ClientId, KeyId};
 use uuid::Uuid;
 
 use super::chance::Chance;
@@ -24,7 +24,7 @@ pub(crate) struct Application {
     pub(crate) client: ClientId,
     pub(crate) secrets: Vec<Secret>,
     /// How many secrets it may hold.
-    pub(crate) limit: Option<usize>,
+    pub(crate) limit: Option<u8>,
     /// How long a secret may live by the tenant's policy.
     pub(crate) longest_life: Option<TimeDelta>,
     /// The tenant's policy forbids client secrets.
@@ -33,6 +33,10 @@ pub(crate) struct Application {
     pub(crate) unpermitted: bool,
     /// It is disabled or deleted, for now.
     pub(crate) unusable: bool,
+    /// It is deleted for good.
+    pub(crate) gone: bool,
+    /// How many times it was made anew.
+    made_anew: u128,
 }
 
 /// A secret that is or was on an application.
@@ -79,16 +83,39 @@ pub(crate) struct Lags {
 }
 
 impl Directory {
-    pub(crate) fn add_application(&mut self, client: ClientId) {
+    pub(crate) fn add_application(&mut self, client: ClientId, limit: Option<u8>) {
         self.applications.push(Application {
             client,
             secrets: Vec::new(),
-            limit: None,
+            limit,
             longest_life: None,
             forbidden: false,
             unpermitted: false,
             unusable: false,
+            gone: false,
+            made_anew: 0,
         });
+    }
+
+    /// Adds an application that nobody knew before.
+    pub(crate) fn another(&mut self) -> ClientId {
+        let client = Uuid::from_u128(0xc11e_0000 + self.applications.len() as u128).into();
+        self.add_application(client, None);
+        client
+    }
+
+    /// Takes an application away with all its secrets, and perhaps makes another one in its place.
+    pub(crate) fn bury(&mut self, client: ClientId, now: Moment, anew: bool) {
+        let application = self.application(client);
+        for secret in &mut application.secrets {
+            secret.removed.get_or_insert((now, By::Administrator));
+            for span in secret.accepted.iter_mut().chain(&mut secret.listed) {
+                span.until = span.until.min(now);
+            }
+        }
+        application.gone = !anew;
+        application.unusable = !anew;
+        application.made_anew += u128::from(anew);
     }
 
     pub(crate) fn application(&mut self, client: ClientId) -> &mut Application {
@@ -194,6 +221,20 @@ impl Directory {
 }
 
 impl Application {
+    /// The id of the object, which is another one when the application is made anew.
+    pub(crate) fn object(&self) -> ApplicationObjectId {
+        Uuid::from_u128(!self.client.as_uuid().as_u128() ^ self.made_anew << 64).into()
+    }
+
+    /// Whether it can't hold another secret.
+    pub(crate) fn is_full(&self) -> bool {
+        let held = self
+            .secrets
+            .iter()
+            .filter(|secret| secret.removed.is_none());
+        self.limit.is_some_and(|limit| held.count() >= limit.into())
+    }
+
     /// What one of the replicas lists.
     pub(crate) fn listed(&self, now: Moment, chance: &mut Chance) -> impl Iterator<Item = &Secret> {
         let replica = replica(chance);

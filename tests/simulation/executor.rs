@@ -119,6 +119,7 @@ impl Executor {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
+            self.world.tick();
             self.turns += 1;
             if self.turns > ENDLESS {
                 let state = &mut *self.world.state();
@@ -174,9 +175,24 @@ impl Executor {
                     self.world.set_offset(clock, offset + by);
                 }
                 Happening::Administers(deed) => self.world.administer(deed),
+                Happening::BacksUp => self.world.back_up(),
+                Happening::Restores => self.restore(),
                 Happening::Wakes => {}
             }
         }
+    }
+
+    /// Stops every process, restores the store and starts them again.
+    fn restore(&mut self) {
+        for (process, replica) in self.replicas.iter_mut().enumerate() {
+            if replica.take().is_some() {
+                let at = downtime(&self.world);
+                let state = &mut *self.world.state();
+                state.nature.add(at, Happening::Starts(process));
+            }
+        }
+        self.world.state().processes[PEOPLE].crashed = true;
+        self.world.restore();
     }
 
     fn poll_replica(&mut self, process: usize, cx: &mut Context<'_>) {

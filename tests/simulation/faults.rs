@@ -69,6 +69,8 @@ pub(crate) struct Faults {
     pub(crate) steps: u64,
     /// How many times administrators interfere in a run.
     pub(crate) deeds: u64,
+    /// Whether the store is restored from a backup.
+    pub(crate) restores: bool,
     /// Whether issuers keep tokens, as the real one does.
     pub(crate) tokens: bool,
 }
@@ -101,6 +103,7 @@ impl Faults {
             step: chance.pick(&[0, 0, 0, 60, 3600, 86_400]) * SECOND,
             steps: chance.below(4),
             deeds: chance.pick(&[0, 0, 0, 1, 2, 4]),
+            restores: chance.one_in(8),
             tokens: chance.one_in(2),
         }
     }

@@ -6,14 +6,15 @@ use keywheel_connection::{
     Access, Connection, ConnectionId, CredentialIssuer, Inspection, IssuerError, IssuerErrorKind,
     Listed, Marker, Minted, Removal,
 };
-use keywheel_core::{ApplicationObjectId, ClientId, KeyId, Secret};
-use uuid::Uuid;
+use keywheel_core::{ClientId, KeyId, Secret};
 
 use super::directory::{By, Lags};
 use super::faults::{Call, Fate};
 use super::mutant::Mutant;
 use super::nature::Landing;
-use super::world::{Moment, State, World};
+use super::promises::Errand;
+use super::truth::Record;
+use super::world::{Moment, State, World, milliseconds};
 
 /// The directory as one process reaches it.
 #[derive(Debug)]
@@ -47,10 +48,13 @@ impl Issuer {
     /// Carries a call out as its fate wants it. `late` says what lands when it is late.
     async fn call<T>(
         &self,
-        call: Call,
+        errand: Errand,
         late: Option<Landing>,
         carry_out: impl FnOnce(&mut State, Moment) -> Result<T, IssuerError> + Send,
     ) -> Result<T, IssuerError> {
+        let call = errand.call;
+        let left = self.world.now();
+        self.world.state().leaves(left, errand);
         let fate = self.world.begin(self.process, call).await;
         let unknown = late.is_some();
         let answer = {
@@ -63,7 +67,7 @@ impl Issuer {
                     Err(lost(unknown))
                 }
                 (Fate::Late | Fate::CrashLate | Fate::RequestLost, _) => Err(lost(unknown)),
-                (Fate::Refused, _) => Err(passing(state)),
+                (Fate::Refused, _) => Err(passing(state, now, errand)),
                 _ => {
                     let answer = carry_out(state, now);
                     let heard = answer.as_ref().map(|_| ()).map_err(IssuerError::kind);
@@ -163,12 +167,21 @@ fn lost(unknown: bool) -> IssuerError {
     })
 }
 
-fn passing(state: &mut State) -> IssuerError {
-    error(state.chance.pick(&[
+/// A refusal that passes, at times with when to come back.
+fn passing(state: &mut State, now: Moment, errand: Errand) -> IssuerError {
+    let kind = state.chance.pick(&[
         IssuerErrorKind::Busy,
         IssuerErrorKind::Throttled,
+        IssuerErrorKind::Throttled,
         IssuerErrorKind::Unavailable,
-    ]))
+    ]);
+    if kind != IssuerErrorKind::Throttled || state.chance.one_in(2) {
+        return error(kind);
+    }
+    let after = state.chance.between(1, 180) * 1000;
+    state.throttled(errand, now.plus(after));
+    let told = state.mutant != Some(Mutant::ForgetsWhenToRetry);
+    error(kind).with_retry_after(told.then_some(milliseconds(after)))
 }
 
 #[async_trait]
@@ -180,17 +193,22 @@ impl CredentialIssuer for Issuer {
             return Ok(());
         }
         let leaks = self.world.is(Mutant::LeaksSecrets);
-        self.call(Call::Prove, None, |state, now| {
+        self.call(errand(access, Call::Prove, None), None, |state, now| {
             let State {
-                directory, chance, ..
+                directory,
+                chance,
+                truth,
+                ..
             } = state;
             let answer = directory.authenticate(client, secret.expose(), now, chance);
             let secrets = &mut directory.application(client).secrets;
             if let Some(tried) = secrets.iter_mut().find(|s| s.text == secret.expose()) {
                 tried.proofs += u32::from(answer.is_ok());
                 // The token serves the read that follows, in place of one that another secret of this
-                // generation left behind.
-                tried.read = false;
+                // generation left behind. A process that was overtaken takes nothing back.
+                let key_id = tried.key_id;
+                let stored = |record: &Record| record.has_read_with(key_id);
+                tried.read &= truth.records.iter().any(stored);
             }
             if let Ok(key_id) = answer {
                 self.keep_token(key, key_id, now);
@@ -211,22 +229,34 @@ impl CredentialIssuer for Issuer {
             true => dead_marker(access.connection),
             false => None,
         };
-        let read = self.call(Call::Inspect, None, |state, now| {
+        let overlooks = self.world.is(Mutant::OverlooksWhatIsAhead);
+        let by = access.connection.id;
+        let read = self.call(errand(access, Call::Inspect, None), None, |state, now| {
             self.authenticate(state, now, &asking)?;
             let application = state.directory.application(client);
-            let listed = application.listed(now, &mut state.chance).map(|secret| {
+            if application.unusable {
+                return Err(error(IssuerErrorKind::ApplicationUnusable));
+            }
+            let object = application.object();
+            let record = state.truth.record(by);
+            let listed = application.listed(now, &mut state.chance);
+            let listed = listed.filter(|secret| {
+                let forgotten = record.is_some_and(|record| !record.is_aware_of(secret));
+                !(overlooks && forgotten && secret.marker.is_some())
+            });
+            let listed = listed.map(|secret| {
                 let foreign = by_name.as_ref().filter(|_| secret.marker.is_none());
                 let name = foreign.unwrap_or(&secret.name).clone();
                 Listed::new(Some(secret.key_id), Some(name))
                     .with(Some(secret.text[..3].to_owned()), Some(secret.end.date()))
             });
-            let read = Inspection::new(object(client), listed.collect());
-            let limit = application.limit.and_then(|limit| u8::try_from(limit).ok());
-            Ok(read.with_secret_limit(limit))
+            let read = Inspection::new(object, listed.collect());
+            Ok(read.with_secret_limit(application.limit))
         });
         match read.await {
             Err(_) if self.world.is(Mutant::ReadsNothing) => {
-                Ok(Inspection::new(object(client), Vec::new()))
+                let object = self.world.state().directory.application(client).object();
+                Ok(Inspection::new(object, Vec::new()))
             }
             read => read,
         }
@@ -247,10 +277,14 @@ impl CredentialIssuer for Issuer {
                 marker,
                 end,
             };
-            self.call(Call::Mint, Some(late), |state, now| {
-                self.authenticate(state, now, &asking)?;
-                mint(state, now, (client, marker), end)
-            })
+            self.call(
+                errand(access, Call::Mint, None),
+                Some(late),
+                |state, now| {
+                    self.authenticate(state, now, &asking)?;
+                    mint(state, now, (client, marker), end)
+                },
+            )
         };
         match send().await {
             Err(e) if e.kind() == IssuerErrorKind::Unknown => {
@@ -278,17 +312,21 @@ impl CredentialIssuer for Issuer {
                 .unwrap_or(key_id);
         }
         let late = Landing::Remove { client, by, key_id };
-        let removed = self.call(Call::Remove, Some(late), |state, now| {
-            self.authenticate(state, now, &asking)?;
-            let application = state.directory.application(client);
-            if application.unusable {
-                return Err(error(IssuerErrorKind::ApplicationUnusable));
-            }
-            if application.unpermitted {
-                return Err(error(IssuerErrorKind::Forbidden));
-            }
-            Ok(remove(state, now, (client, by), key_id))
-        });
+        let removed = self.call(
+            errand(access, Call::Remove, Some(key_id)),
+            Some(late),
+            |state, now| {
+                self.authenticate(state, now, &asking)?;
+                let application = state.directory.application(client);
+                if application.unusable {
+                    return Err(error(IssuerErrorKind::ApplicationUnusable));
+                }
+                if application.unpermitted {
+                    return Err(error(IssuerErrorKind::Forbidden));
+                }
+                Ok(remove(state, now, (client, by), key_id))
+            },
+        );
         match removed.await {
             Ok(Removal::NotFound) if self.world.is(Mutant::BelievesNotFound) => {
                 Ok(Removal::Removed)
@@ -298,8 +336,12 @@ impl CredentialIssuer for Issuer {
     }
 }
 
-fn object(client: ClientId) -> ApplicationObjectId {
-    Uuid::from_u128(!client.as_uuid().as_u128()).into()
+fn errand(access: &Access<'_>, call: Call, about: Option<KeyId>) -> Errand {
+    Errand {
+        of: access.connection.id,
+        call,
+        about,
+    }
 }
 
 fn dead_marker(connection: &Connection) -> Option<String> {
@@ -316,14 +358,13 @@ pub(crate) fn mint(
 ) -> Result<Minted, IssuerError> {
     let lags = lags(state);
     let application = state.directory.application(client);
-    let live = application.secrets.iter().filter(|s| s.removed.is_none());
     let refused = if application.unusable {
         Some(IssuerErrorKind::ApplicationUnusable)
     } else if application.unpermitted {
         Some(IssuerErrorKind::Forbidden)
     } else if application.forbidden {
         Some(IssuerErrorKind::MethodForbidden)
-    } else if application.limit.is_some_and(|limit| live.count() >= limit) {
+    } else if application.is_full() {
         Some(IssuerErrorKind::LimitReached)
     } else if application
         .longest_life

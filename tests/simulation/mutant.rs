@@ -20,10 +20,16 @@ pub enum Mutant {
     ForgetsMarkers,
     /// When to wake is not stored.
     ForgetsToWake,
+    /// When a service that throttles wants to be asked again is not heard.
+    ForgetsWhenToRetry,
+    /// The dates on which nothing may begin are not stored.
+    ForgetsFreezes,
     /// A secret is in the text of an error.
     LeaksSecrets,
     /// A lease that somebody holds is given to somebody else, and writes are not fenced.
     LeavesOutLeases,
+    /// Newer secrets than the store knows are not seen.
+    OverlooksWhatIsAhead,
     /// The due dates before a rotation are not done with.
     RepeatsDates,
     /// `addPassword` is sent again when there was no answer.
@@ -46,15 +52,18 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::BelievesLostMints,
         Self::BelievesNotFound,
         Self::BelievesUnproven,
         Self::DropsDebts,
         Self::ForgetsMarkers,
         Self::ForgetsToWake,
+        Self::ForgetsWhenToRetry,
+        Self::ForgetsFreezes,
         Self::LeaksSecrets,
         Self::LeavesOutLeases,
+        Self::OverlooksWhatIsAhead,
         Self::RepeatsDates,
         Self::RepeatsMints,
         Self::ReadsNothing,
@@ -77,6 +86,10 @@ impl Mutant {
         match mutant {
             Self::DropsDebts => rotation.debts.clear(),
             Self::ForgetsMarkers => rotation.dead_markers.clear(),
+            Self::ForgetsFreezes => {
+                let schedule = rotation.settings.plan.schedule().clone();
+                rotation.settings.plan = schedule.into();
+            }
             Self::ForgetsToWake if save.lease.is_some() => changed.wake = Wake::Never,
             Self::RepeatsDates => rotation.since -= chrono::TimeDelta::days(400),
             Self::RemovesAtOnce => {

@@ -29,6 +29,10 @@ pub(crate) enum Happening {
     Steps(usize, i64),
     /// An administrator does something.
     Administers(Deed),
+    /// The store is backed up.
+    BacksUp,
+    /// Every process is stopped, and the store put back to its backup.
+    Restores,
     /// Nothing but a look at the processes: one may have been stopped until now.
     Wakes,
 }
@@ -62,6 +66,19 @@ impl Nature {
 
     pub(crate) fn wake(&mut self, at: Moment) {
         self.add(at, Happening::Wakes);
+    }
+
+    /// Takes every request that is under way.
+    pub(crate) fn take_landings(&mut self) -> Vec<Landing> {
+        let mut landings = Vec::new();
+        for (_, happening) in &mut self.due {
+            if matches!(happening, Happening::Lands(_))
+                && let Happening::Lands(landing) = std::mem::replace(happening, Happening::Wakes)
+            {
+                landings.push(landing);
+            }
+        }
+        landings
     }
 
     /// Returns when something happens next.

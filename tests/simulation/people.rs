@@ -1,17 +1,24 @@
 use keywheel_connection::{Actor, Cause, ConnectionId, RotationSettings, Seconds};
-use keywheel_rotation::{Connections, Farewell};
+use keywheel_rotation::{ConnectionError, Connections, Farewell};
+use keywheel_schedule::Freeze;
 
+use super::enrolment::schedule;
+use super::help::enrol_anew;
+use super::scenario::DAY;
 use super::world::{PEOPLE, World};
 
 /// What people ask of a connection.
 #[derive(Clone, Copy, Debug)]
 enum Verb {
     Abort,
+    ChangeCredential,
+    ChangeSchedule,
     ChangeSettings,
     Delete,
     Disable,
     Emergency,
     Enable,
+    Freeze,
     Pause,
     Resume,
     RollBack,
@@ -19,15 +26,18 @@ enum Verb {
 }
 
 /// What is asked for often stands here often.
-const VERBS: [Verb; 16] = [
+const VERBS: [Verb; 19] = [
     Verb::Abort,
     Verb::Abort,
+    Verb::ChangeCredential,
+    Verb::ChangeSchedule,
     Verb::ChangeSettings,
     Verb::Delete,
     Verb::Disable,
     Verb::Emergency,
     Verb::Emergency,
     Verb::Enable,
+    Verb::Freeze,
     Verb::Pause,
     Verb::Resume,
     Verb::RollBack,
@@ -42,10 +52,11 @@ const VERBS: [Verb; 16] = [
 pub(crate) async fn ask(
     world: &World,
     connections: &Connections,
-    id: ConnectionId,
+    ids: &[ConnectionId],
     settings: &RotationSettings,
 ) {
     loop {
+        let id = world.state().chance.pick(ids);
         let verb = world.state().chance.pick(&VERBS);
         ask_for(world, connections, id, verb, settings).await;
         if world.state().chance.below(3) > 0 {
@@ -66,7 +77,19 @@ async fn ask_for(
     let actor = Actor::named("test");
     let asked = match verb {
         Verb::Abort => connections.abort(id, &actor).await,
+        Verb::ChangeCredential => {
+            let elsewhere = world.state().chance.one_in(2);
+            enrol_anew(world, connections, id, elsewhere).await
+        }
+        Verb::ChangeSchedule => {
+            thaw(world, id);
+            let mut settings = settings.clone();
+            settings.plan = schedule(&mut world.state().chance).into();
+            settings.grace = Seconds(settings.grace.0.min(3600));
+            connections.change_settings(id, settings, &actor).await
+        }
         Verb::ChangeSettings => {
+            thaw(world, id);
             let mut settings = settings.clone();
             settings.proofs = world.state().chance.pick(&[1, 2, 5]);
             settings.grace = Seconds(world.state().chance.pick(&[60, 3600]));
@@ -78,7 +101,11 @@ async fn ask_for(
         }
         Verb::Disable => connections.disable(id, &actor).await.map(drop),
         Verb::Emergency => rotate(connections, id, Cause::Emergency, &actor).await,
-        Verb::Enable => connections.enable(id, settings.clone(), None, &actor).await,
+        Verb::Enable => {
+            thaw(world, id);
+            connections.enable(id, settings.clone(), None, &actor).await
+        }
+        Verb::Freeze => freeze(world, connections, id).await,
         Verb::Pause => connections.pause(id, "a release", &actor).await,
         Verb::Resume => connections.resume(id, &actor).await,
         Verb::RollBack => connections.roll_back(id, &actor).await.map(drop),
@@ -95,11 +122,38 @@ async fn ask_for(
     world.note(PEOPLE, format_args!("{verb:?}: {asked:?}"));
 }
 
+/// Freezes some days, and holds the engine to it when it says that it will.
+async fn freeze(
+    world: &World,
+    connections: &Connections,
+    id: ConnectionId,
+) -> Result<(), ConnectionError> {
+    let (first, last) = {
+        let chance = &mut world.state().chance;
+        let first = world.now().plus(chance.between(0, 5 * DAY));
+        (first, first.plus(chance.between(2 * DAY, 40 * DAY)))
+    };
+    let dates = (first.date().date_naive(), last.date().date_naive());
+    let freeze = Freeze::new(dates.0, dates.1).expect("the earlier date first");
+    let frozen = connections.freeze(id, freeze, &Actor::named("test")).await;
+    if frozen.is_ok() {
+        let truth = &mut world.state().truth;
+        truth.frozen.push((id, dates.0, dates.1));
+    }
+    frozen
+}
+
+/// Other settings lift every freeze, from the moment that they are asked for.
+fn thaw(world: &World, id: ConnectionId) {
+    let truth = &mut world.state().truth;
+    truth.frozen.retain(|(frozen, _, _)| *frozen != id);
+}
+
 async fn rotate(
     connections: &Connections,
     id: ConnectionId,
     cause: Cause,
     actor: &Actor,
-) -> Result<(), keywheel_rotation::ConnectionError> {
+) -> Result<(), ConnectionError> {
     connections.rotate_now(id, cause, actor).await.map(drop)
 }

@@ -94,6 +94,9 @@ impl Sealer for Envelopes {
 impl Envelopes {
     async fn reach(&self) -> Result<(), SealError> {
         let fate = self.0.begin(self.1, Call::Seal).await;
+        if self.0.state().keyless {
+            return Err(SealError::new(SealErrorKind::KeyMissing, KEY));
+        }
         match fate {
             Fate::Fine => Ok(()),
             _ => Err(SealError::new(SealErrorKind::Unavailable, KEY)),

@@ -1,15 +1,14 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{Actor, ConnectionId, TroubleKind};
-use keywheel_core::{ClientSecret, Secret};
-use keywheel_rotation::{Connections, Farewell, Health, Status};
+use keywheel_core::KeyId;
+use keywheel_rotation::{Connections, Health, Status};
 
-use super::administrators::add;
-use super::directory::Lags;
 use super::faults::Faults;
+use super::help::help;
 use super::ports::policy;
-use super::scenario::{DAY, client};
+use super::scenario::DAY;
 use super::truth::Record;
-use super::world::{PEOPLE, PROCESSES, State, World};
+use super::world::{Moment, PEOPLE, PROCESSES, State, World};
 
 /// How long after the last fault everything must be at rest, in milliseconds: the longest grace, a day,
 /// twice, because the next rotation may be due when the first one is over, and a day for retries.
@@ -20,35 +19,58 @@ const PATIENCE: i64 = 6 * HOUR;
 
 const HOUR: i64 = 3_600_000;
 
+/// A connection that may need a person, and since when it says so.
+struct Patient {
+    id: ConnectionId,
+    since: Moment,
+    helped: bool,
+}
+
 /// Ends the faults, and waits until every connection is well and nothing of ours is left over. What needs
 /// a person gets one: with one request, all must come to rest after all (G10).
-pub(crate) async fn come_to_rest(world: &World, connections: &Connections, id: ConnectionId) {
+pub(crate) async fn come_to_rest(world: &World, connections: &Connections, ids: &[ConnectionId]) {
     calm(world);
-    let resumed = connections.resume(id, &Actor::named("test")).await;
-    let resumed = resumed.map_err(|error| error.kind());
-    world.note(PEOPLE, format_args!("resume: {resumed:?}"));
+    let mut patients = Vec::new();
+    for &id in ids {
+        let resumed = connections.resume(id, &Actor::named("test")).await;
+        let resumed = resumed.map_err(|error| error.kind());
+        world.note(PEOPLE, format_args!("resume: {resumed:?}"));
+        patients.push(Patient {
+            id,
+            since: world.now(),
+            helped: false,
+        });
+    }
     let mut bound = world.now().plus(BOUND);
-    let mut helped = false;
-    let mut stuck_since = world.now();
     while let Some(unrest) = unrest(world) {
         let now = world.now();
         if now >= bound {
             world.state().broken(|| format!("no rest: {unrest}"));
             return;
         }
-        let needs = needs_a_person(world, id);
-        if needs.is_none() {
-            stuck_since = now;
-        }
-        if let Some(kind) = needs.filter(|_| now.0 - stuck_since.0 >= PATIENCE) {
-            truly_needs_a_person(world, id, kind);
-            help(world, connections, id, kind).await;
-            if !std::mem::replace(&mut helped, true) {
+        for patient in &mut patients {
+            if attend(world, connections, patient).await {
                 bound = now.plus(BOUND);
             }
         }
         world.sleep(HOUR).await;
     }
+}
+
+/// Helps a connection that has said for long enough that it needs a person. Returns whether it is the
+/// first time.
+async fn attend(world: &World, connections: &Connections, patient: &mut Patient) -> bool {
+    let now = world.now();
+    let Some(kind) = needs_a_person(world, patient.id) else {
+        patient.since = now;
+        return false;
+    };
+    if now.0 - patient.since.0 < PATIENCE {
+        return false;
+    }
+    truly_needs_a_person(world, patient.id, kind);
+    help(world, connections, patient.id, kind).await;
+    !std::mem::replace(&mut patient.helped, true)
 }
 
 fn calm(world: &World) {
@@ -86,7 +108,7 @@ fn unrest(world: &World) -> Option<String> {
     let mut secrets = state.directory.secrets();
     let orphan = secrets.find(|secret| {
         let live = secret.marker.is_some() && secret.is_live(now);
-        live && !state.truth.holds(secret.key_id)
+        live && !state.truth.holds(secret)
     });
     orphan.map(|secret| format!("{} ({}) is left over", secret.key_id, secret.name))
 }
@@ -104,7 +126,7 @@ fn status(record: &Record, now: DateTime<Utc>, sinks: bool) -> Status {
 /// What a person is needed for, as far as the connection says.
 fn needs_a_person(world: &World, id: ConnectionId) -> Option<TroubleKind> {
     let state = world.state();
-    let record = state.truth.record(id)?;
+    let record = state.truth.record(id).filter(|record| !record.deleted)?;
     let trouble = record.connection.rotation.as_ref()?.trouble.as_ref()?;
     Some(trouble.kind).filter(|kind| kind.needs_a_person())
 }
@@ -117,58 +139,55 @@ fn truly_needs_a_person(world: &World, id: ConnectionId, kind: TroubleKind) {
     if now.0 - state.directory.interfered.0 < 2 * HOUR {
         return;
     }
-    let truly = {
-        let application = state.directory.application(client());
-        match kind {
-            TroubleKind::ApplicationUnusable => application.unusable,
-            TroubleKind::PermissionMissing => application.unpermitted,
-            TroubleKind::MethodForbidden => application.forbidden,
-            TroubleKind::LockedOut => !state.holds_a_valid_secret(now, id),
-            _ => false,
-        }
-    };
-    if !truly {
+    if !is_so(state, now, id, kind) {
         state.broken(|| format!("G7: it says {kind:?}, and that is not so"));
     }
 }
 
-/// Does what the trouble asks for.
-async fn help(world: &World, connections: &Connections, id: ConnectionId, kind: TroubleKind) {
-    let actor = Actor::named("test");
-    let leaving = world.state().truth.record(id).is_some_and(|record| {
-        let rotation = record.connection.rotation.as_ref();
-        rotation.is_some_and(|rotation| rotation.farewell.is_some())
-    });
-    if leaving && kind == TroubleKind::LockedOut {
-        let left = connections.delete(id, Farewell::Leave, &actor).await;
-        let left = left.map_err(|error| error.to_string());
-        world.note(PEOPLE, format_args!("delete at once: {left:?}"));
-        return;
+fn is_so(state: &mut State, now: Moment, id: ConnectionId, kind: TroubleKind) -> bool {
+    if kind == TroubleKind::StoreBehind {
+        return forgotten(state, now, id).next().is_some();
     }
-    if kind == TroubleKind::LockedOut {
-        let (key_id, text) = {
-            let now = world.now();
-            let lags = Lags { accept: 0, list: 0 };
-            add(&mut world.state(), now, lags)
-        };
-        let secret = ClientSecret::new(Secret::new(text)).expect("a secret");
-        let supplied = connections.supply_secret(id, &secret, Some(key_id), &actor);
-        let supplied = supplied.await.map(drop).map_err(|e| e.to_string());
-        world.note(PEOPLE, format_args!("supply {key_id}: {supplied:?}"));
-        if supplied.is_err() {
-            let aborted = connections.abort(id, &actor).await;
-            let aborted = aborted.map_err(|error| error.to_string());
-            world.note(PEOPLE, format_args!("abort: {aborted:?}"));
+    let State {
+        directory,
+        truth,
+        keyless,
+        ..
+    } = state;
+    let Some(record) = truth.record(id) else {
+        return false;
+    };
+    let via = record.connection.credential.via();
+    let via = via.and_then(|via| truth.record(via));
+    let application = directory.application(record.connection.client);
+    match kind {
+        TroubleKind::ApplicationUnusable => {
+            let known = record.connection.application;
+            let another = known.is_some_and(|known| known != application.object());
+            let unusable = application.unusable || another;
+            unusable
+                || via.is_some_and(|via| {
+                    via.deleted || directory.application(via.connection.client).unusable
+                })
         }
-        return;
+        TroubleKind::PermissionMissing => application.unpermitted,
+        TroubleKind::MethodForbidden => application.forbidden,
+        TroubleKind::LimitReached => application.is_full(),
+        TroubleKind::LockedOut => *keyless || !truth.holds_a_valid_secret(directory, now, id),
+        _ => false,
     }
-    {
-        let State { directory, .. } = &mut *world.state();
-        let application = directory.application(client());
-        application.unusable = false;
-        application.unpermitted = false;
-        application.forbidden = false;
-    }
-    let resumed = connections.resume(id, &actor).await.map_err(|e| e.kind());
-    world.note(PEOPLE, format_args!("resume after {kind:?}: {resumed:?}"));
+}
+
+/// The secrets of a connection that its restored store does not know.
+pub(crate) fn forgotten(
+    state: &State,
+    now: Moment,
+    id: ConnectionId,
+) -> impl Iterator<Item = KeyId> {
+    let beyond = state.truth.record(id).into_iter().flat_map(|r| &r.beyond);
+    let live = beyond.filter(move |key_id| {
+        let secret = state.directory.secret(**key_id);
+        secret.is_some_and(|secret| secret.is_live(now))
+    });
+    live.copied()
 }

@@ -2,15 +2,15 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use keywheel_connection::{Actor, ConnectionId, Mode, RotationSettings, Seconds};
-use keywheel_core::{ClientId, ClientSecret, Secret};
-use keywheel_rotation::{Connections, NewConnection, Policy};
-use keywheel_schedule::Schedule;
+use keywheel_connection::RotationSettings;
+use keywheel_core::ClientId;
+use keywheel_rotation::{Connections, Policy};
 use uuid::Uuid;
 
 use super::administrators::Deed;
 use super::chance::Chance;
-use super::directory::{Directory, Lags};
+use super::directory::Directory;
+use super::enrolment::{Beside, enrol, settings};
 use super::faults::Faults;
 use super::mutant::Mutant;
 use super::nature::{Happening, Nature};
@@ -34,6 +34,9 @@ pub(crate) struct Scenario {
     pub(crate) horizon: i64,
     pub(crate) verbs: u64,
     pub(crate) settings: RotationSettings,
+    pub(crate) beside: Beside,
+    /// How many secrets the application may hold.
+    pub(crate) limit: Option<u8>,
     sinks: bool,
 }
 
@@ -42,6 +45,11 @@ pub(crate) const DAY: i64 = 86_400_000;
 /// The application of the connection.
 pub(crate) fn client() -> ClientId {
     Uuid::from_u128(0xc11e).into()
+}
+
+/// The application whose secrets are managed through the connection.
+pub(crate) fn managed() -> ClientId {
+    Uuid::from_u128(0xc11f).into()
 }
 
 impl Scenario {
@@ -59,6 +67,14 @@ impl Scenario {
             horizon: (interval * runs).clamp(10, 150) * DAY,
             verbs: chance.below(4),
             settings,
+            beside: chance.pick(&[
+                Beside::Nothing,
+                Beside::Nothing,
+                Beside::Nothing,
+                Beside::OfTheSame,
+                Beside::Managed,
+            ]),
+            limit: chance.one_in(8).then_some(2),
             sinks: chance.one_in(3),
             chance,
         }
@@ -77,10 +93,16 @@ impl Scenario {
             processes: Default::default(),
             mutant: self.mutant,
             sinks: self.sinks,
+            keyless: false,
+            promises: Default::default(),
+            backup: None,
             effects: 0,
             violation: None,
         };
-        state.directory.add_application(client());
+        state.directory.add_application(client(), self.limit);
+        if self.beside == Beside::Managed {
+            state.directory.add_application(managed(), None);
+        }
         let world = World::new(state, self.began);
         for clock in 0..=PROCESSES {
             let skew = self.faults.skew;
@@ -90,81 +112,22 @@ impl Scenario {
     }
 }
 
-fn settings(chance: &mut Chance) -> RotationSettings {
-    let schedule = Schedule::builder()
-        .every_days(chance.pick(&[1, 7, 14, 14, 30, 30, 30, 30, 60, 60, 90]))
-        .at(chance
-            .pick(&["00:00:00", "02:30:00", "03:00:00", "13:37:00"])
-            .parse()
-            .expect("a time"))
-        .zone(chance.pick(&[
-            "UTC",
-            "Europe/Berlin",
-            "America/New_York",
-            "Australia/Lord_Howe",
-        ]))
-        .anchor("2026-01-15".parse().expect("a date"))
-        .build();
-    let mut settings = RotationSettings::new(schedule.expect("a schedule"));
-    settings.proofs = chance.pick(&[1, 2, 3, 3]);
-    settings.proof_span = Seconds(chance.pick(&[0, 10, 10, 60]));
-    settings.grace = Seconds(chance.pick(&[0, 600, 3600, 3600, 86_400]));
-    if settings.plan.schedule().interval_days() == 1 {
-        // Else there is no time at which nothing is owed.
-        settings.grace = Seconds(settings.grace.0.min(3600));
-    }
-    settings.original_grace = Seconds(chance.pick(&[0, 0, 3600]));
-    settings.mode = chance.pick(&[Mode::Overlap, Mode::Overlap, Mode::OnePlusOne]);
-    settings
-}
-
 /// What people do: they create the connection, ask for things while everything goes wrong, and see to it
 /// that all comes to rest when that is over.
 pub(crate) async fn people(world: World, scenario: Scenario) {
     let connections = Connections::new(parts(&world, PEOPLE), Policy::default());
-    let id = create(&world, &connections, &scenario).await;
+    let ids = enrol(&world, &connections, &scenario).await;
     begin_faults(&world, &scenario);
     let end = world.now().plus(scenario.horizon);
     for left in (1..=scenario.verbs).rev() {
         let most = (end.0 - world.now().0) / i64::try_from(left).unwrap_or(1) * 2;
         let wait = world.state().chance.between(0, most.max(1));
         world.sleep(wait.min(end.0 - world.now().0)).await;
-        let asked = unless_it_crashes(&world, ask(&world, &connections, id, &scenario.settings));
-        asked.await;
+        let asked = unless_it_crashes(&world, ask(&world, &connections, &ids, &scenario.settings));
+        Box::pin(asked).await;
     }
     world.sleep(end.0 - world.now().0).await;
-    rest::come_to_rest(&world, &connections, id).await;
-}
-
-async fn create(world: &World, connections: &Connections, scenario: &Scenario) -> ConnectionId {
-    let now = world.now();
-    let (key_id, text) = {
-        let State {
-            directory, chance, ..
-        } = &mut *world.state();
-        let lags = Lags { accept: 0, list: 0 };
-        let life = (now, now.plus(400 * DAY));
-        directory.add(
-            client(),
-            ("somebody else's".into(), None),
-            life,
-            lags,
-            chance,
-        );
-        let given = directory.add(client(), ("first".into(), None), life, lags, chance);
-        (given.key_id, given.text.clone())
-    };
-    let secret = ClientSecret::new(Secret::new(text)).expect("a secret");
-    let new = NewConnection::client_secret(
-        "main".parse().expect("a name"),
-        "contoso.example".parse().expect("a tenant"),
-        client(),
-        secret,
-    )
-    .with_key_id(Some(key_id))
-    .rotating(scenario.settings.clone());
-    let created = connections.create(new, &Actor::named("test")).await;
-    created.expect("nothing fails yet").connection.id
+    rest::come_to_rest(&world, &connections, &ids).await;
 }
 
 fn begin_faults(world: &World, scenario: &Scenario) {
@@ -181,16 +144,24 @@ fn begin_faults(world: &World, scenario: &Scenario) {
         ..
     } = state;
     let some_time = |chance: &mut Chance| now.plus(chance.between(0, scenario.horizon));
+    let late = |chance: &mut Chance| now.plus(scenario.horizon - chance.between(0, 3 * DAY));
     for _ in 0..faults.steps {
         let clock = usize::try_from(chance.below(PROCESSES as u64 + 1)).unwrap_or(0);
         let by = chance.between(-faults.step, faults.step) / 2;
         nature.add(some_time(chance), Happening::Steps(clock, by));
     }
+    if faults.restores {
+        let at = late(chance);
+        let before = chance.between(0, (at.0 - now.0).min(100 * DAY));
+        nature.add(at.plus(-before), Happening::BacksUp);
+        nature.add(at, Happening::Restores);
+    }
     for _ in 0..faults.deeds {
-        let (deed, undo) = Deed::draw(chance);
+        let (deed, undo) = Deed::draw(chance, scenario.beside == Beside::Managed);
         let at = match deed {
-            // A lock-out is probed every hour, which is seen in a few days as well as in months.
-            Deed::RemovesOurs => now.plus(scenario.horizon - chance.between(0, 3 * DAY)),
+            // A halt is probed every hour, which is seen in a few days as well as in months.
+            Deed::Adds(_) if scenario.limit.is_some() => late(chance),
+            Deed::Removes(_, true) | Deed::Buries(..) => late(chance),
             _ => some_time(chance),
         };
         nature.add(at, Happening::Administers(deed));
@@ -204,7 +175,11 @@ fn begin_faults(world: &World, scenario: &Scenario) {
 /// Runs a request of people in a process that may end in it.
 async fn unless_it_crashes(world: &World, asked: impl Future<Output = ()>) {
     let mut asked = pin!(asked);
+    world.state().processes[PEOPLE].crashed = false;
     poll_fn(|cx| {
+        if std::mem::take(&mut world.state().processes[PEOPLE].crashed) {
+            return Poll::Ready(());
+        }
         let done = asked.as_mut().poll(cx).is_ready();
         let process = &mut world.state().processes[PEOPLE];
         if std::mem::take(&mut process.crashed) || done {

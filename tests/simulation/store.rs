@@ -23,10 +23,10 @@ pub(crate) struct Store {
 }
 
 /// When each connection can be claimed, by the store's clock.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Rows(Vec<Row>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Row {
     id: ConnectionId,
     wake_at: Option<DateTime<Utc>>,
@@ -47,6 +47,19 @@ impl Rows {
             Some(row.held_until.map_or(wake_at, |until| until.max(wake_at)))
         };
         self.0.iter().filter_map(due).min()
+    }
+
+    /// Returns when a connection wakes.
+    pub(crate) fn wake_at(&self, id: ConnectionId) -> Option<DateTime<Utc>> {
+        self.0.iter().find(|row| row.id == id)?.wake_at
+    }
+
+    /// Forgets every lease.
+    pub(crate) fn unheld(mut self) -> Self {
+        for row in &mut self.0 {
+            (row.held_until, row.lease) = (None, None);
+        }
+        self
     }
 
     fn row(&mut self, id: ConnectionId) -> &mut Row {

@@ -1,11 +1,11 @@
-use chrono::TimeDelta;
+use chrono::{NaiveDate, TimeDelta};
 use keywheel_connection::{
-    Cause, Connection, ConnectionId, Debt, DebtReason, Entry, Marker, Mode, NewSecret, Origin,
-    Phase, Rotation, RotationId, Save,
+    Cause, Connection, ConnectionId, Debt, DebtReason, Entry, EventKind, Marker, Mode, NewSecret,
+    Origin, Phase, Rotation, RotationId, Save,
 };
 use keywheel_core::KeyId;
 
-use super::directory::{By, Secret};
+use super::directory::{By, Directory, Secret};
 use super::ports::{BEFORE, opened};
 use super::world::{Moment, State};
 
@@ -19,6 +19,9 @@ const UNHEARD: i64 = 300_000;
 /// How long after its intent a call to `addPassword` may be under way, in milliseconds. What arrives later
 /// is beyond what a directory without fences can be kept from, and is swept.
 const STRAY: i64 = 28_000;
+
+/// How far a zone's dates are from UTC's at most, in milliseconds.
+const A_ZONE: i64 = 14 * 3_600_000;
 
 /// What is so, beside what the processes believe: the invariants are checked against it after every
 /// effect.
@@ -35,10 +38,12 @@ pub(crate) struct Truth {
     published: Vec<(&'static str, ConnectionId, String)>,
     /// What was minted long after its intent.
     strays: Vec<KeyId>,
+    /// The dates that people froze, as far as they were told so.
+    pub(crate) frozen: Vec<(ConnectionId, NaiveDate, NaiveDate)>,
 }
 
 /// A connection as it was last written.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub(crate) connection: Connection,
     pub(crate) deleted: bool,
@@ -46,6 +51,12 @@ pub(crate) struct Record {
     pub(crate) adopted: Vec<KeyId>,
     /// The secrets of ours that people were told live on.
     pub(crate) let_go: Vec<KeyId>,
+    /// The markers that people were told of when they left the application.
+    unsettled: Vec<Marker>,
+    /// The secrets that were forgotten with a store that was restored.
+    pub(crate) beyond: Vec<KeyId>,
+    /// When the store was restored last.
+    restored: Option<Moment>,
     /// When the current secret was promoted, and its grace.
     promoted: (Moment, TimeDelta),
     /// The last rotation that the schedule began.
@@ -62,10 +73,59 @@ impl Truth {
         }
     }
 
+    /// Whether the directory accepts a secret that the connection holds, or that it is managed with.
+    pub(crate) fn holds_a_valid_secret(
+        &self,
+        directory: &Directory,
+        now: Moment,
+        id: ConnectionId,
+    ) -> bool {
+        let record = self.record(id);
+        let via = record.and_then(|record| record.connection.credential.via());
+        let record = via.map_or(record, |via| self.record(via));
+        let secrets = record.and_then(|record| record.connection.secrets());
+        let Some(secrets) = secrets else { return false };
+        let held = [Some(&secrets.current), secrets.previous.as_ref()];
+        let keys = held.into_iter().flatten().filter_map(|held| held.key_id);
+        let mut secrets = keys.filter_map(|key_id| directory.secret(key_id));
+        secrets.any(|secret| secret.is_live(now))
+    }
+
     /// Returns how many secrets became current, over all connections.
     pub(crate) fn promotions(&self) -> u64 {
         let records = self.records.iter();
         records.map(|record| generation(&record.connection)).sum()
+    }
+
+    /// The store was put back to what it was when these were its records.
+    pub(crate) fn restored(&mut self, now: Moment, records: Vec<Record>, directory: &Directory) {
+        let newer = std::mem::replace(&mut self.records, records);
+        for record in &mut self.records {
+            let id = record.connection.id;
+            for newer in newer.iter().filter(|newer| newer.connection.id == id) {
+                record.beyond.extend(&newer.beyond);
+            }
+            let forgotten = directory.secrets().filter(|secret| {
+                let minted = secret
+                    .marker
+                    .is_some_and(|marker| marker.connection() == id);
+                minted && secret.removed.is_none() && !record.is_aware_of(secret)
+            });
+            let forgotten: Vec<_> = forgotten.map(|secret| secret.key_id).collect();
+            record.beyond.extend(forgotten);
+            record.restored = Some(now);
+        }
+        self.frozen.clear();
+    }
+
+    /// What was asked for before the store was restored is beyond it.
+    fn came_late(&mut self, marker: Marker, intended: Moment, key_id: KeyId) {
+        let mut records = self.records.iter_mut();
+        let record = records.find(|record| record.connection.id == marker.connection());
+        let late = |record: &&mut Record| record.restored.is_some_and(|at| intended < at);
+        if let Some(record) = record.filter(late) {
+            record.beyond.push(key_id);
+        }
     }
 
     pub(crate) fn record(&self, id: ConnectionId) -> Option<&Record> {
@@ -74,13 +134,11 @@ impl Truth {
     }
 
     /// Whether a secret is somebody's current one, or people were told that it lives on.
-    pub(crate) fn holds(&self, key_id: KeyId) -> bool {
+    pub(crate) fn holds(&self, secret: &Secret) -> bool {
         self.records.iter().any(|record| {
-            let current = record
-                .connection
-                .secrets()
-                .and_then(|secrets| secrets.current.key_id);
-            (current == Some(key_id) && !record.deleted) || record.let_go.contains(&key_id)
+            let secrets = record.connection.secrets();
+            let current = secrets.and_then(|secrets| secrets.current.key_id);
+            (current == Some(secret.key_id) && !record.deleted) || record.excuses(secret)
         })
     }
 }
@@ -92,6 +150,9 @@ impl Record {
             deleted: false,
             adopted: given(connection),
             let_go: Vec::new(),
+            unsettled: Vec::new(),
+            beyond: Vec::new(),
+            restored: None,
             promoted: (now, TimeDelta::zero()),
             scheduled: None,
             misled,
@@ -102,13 +163,56 @@ impl Record {
         self.connection.rotation.as_ref()
     }
 
-    /// Whether the record knows the secret by key id, or will look for its marker.
+    /// Whether a secret is a candidate that was read with, by what is stored.
+    pub(crate) fn has_read_with(&self, key_id: KeyId) -> bool {
+        let candidate = self.rotation().and_then(Rotation::candidate);
+        candidate.is_some_and(|candidate| candidate.key_id == key_id && candidate.read)
+    }
+
+    /// Whether a secret is to be removed because nobody holds it.
+    pub(crate) fn owes_an_orphan(&self, key_id: Option<KeyId>) -> bool {
+        let debts = self.rotation().map_or(&[][..], |rotation| &rotation.debts);
+        let orphan = |debt: &Debt| debt.reason == DebtReason::Orphan && Some(debt.key_id) == key_id;
+        debts.iter().any(orphan)
+    }
+
+    /// Whether people deleted the connection, and not all of it is gone.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.rotation()
+            .is_some_and(|rotation| rotation.farewell.is_some())
+    }
+
+    /// Whether the record is answerable for the secret, or nobody is.
     fn accounts_for(&self, secret: &Secret) -> bool {
+        self.is_aware_of(secret) || self.excuses(secret)
+    }
+
+    /// Whether the record knows the secret by key id, or will look for its marker.
+    pub(crate) fn is_aware_of(&self, secret: &Secret) -> bool {
         knows(&self.connection, secret.key_id)
-            || self.let_go.contains(&secret.key_id)
             || secret
                 .marker
                 .is_some_and(|marker| seeks(&self.connection, marker))
+    }
+
+    /// Whether nobody expects the record to know the secret.
+    pub(crate) fn excuses(&self, secret: &Secret) -> bool {
+        let unsettled = |marker| self.unsettled.contains(&marker);
+        self.let_go.contains(&secret.key_id)
+            || self.beyond.contains(&secret.key_id)
+            || secret.marker.is_some_and(unsettled)
+    }
+
+    /// Another credential is a new enrolment: what was given before is its owner's again, and what lives
+    /// on at another application was listed.
+    fn enrolled_anew(&mut self, before: &Connection, entries: &[Entry], now: Moment) {
+        if before.client != self.connection.client {
+            self.let_go.extend(all(before));
+            self.unsettled.extend(named(entries));
+        }
+        let connection = &self.connection;
+        self.adopted.retain(|key_id| knows(connection, *key_id));
+        self.promoted = (now, TimeDelta::zero());
     }
 
     /// Whether the secret is ours: minted for this connection, or handed to it.
@@ -158,8 +262,15 @@ impl State {
             self.truth.intents.push((*marker, now));
         }
         self.monotone(&before, after, save.entries);
-        self.proven(now, &before, &mut record);
-        self.never_zero(now, &record);
+        self.promised(&before, save);
+        if save.lease.is_none() && generation(&before) != generation(after) {
+            record.enrolled_anew(&before, save.entries, now);
+            self.tried(&record);
+        } else {
+            self.proven(now, &before, &mut record);
+            self.overtakes_nothing(now, &before, &record);
+        }
+        self.never_zero(&record);
         self.truthful(now, &before, &record);
         self.once_per_date(now, &before, &mut record);
         self.refused(&before, &record);
@@ -169,6 +280,7 @@ impl State {
         self.silent(save.entries);
         if record.deleted {
             record.let_go.extend(all(&before));
+            record.unsettled.extend(named(save.entries));
         }
         self.truth.records.push(record);
         self.nothing_lost(now);
@@ -243,7 +355,9 @@ impl State {
             let key_id = secret.key_id;
             return self.broken(|| format!("G1: {key_id} was promoted, and a sink has it not"));
         }
-        if secret.proofs < wanted || !secret.read {
+        // A managed secret's token need not be good for a read; who manages it reads.
+        let read = secret.read || after.credential.via().is_some();
+        if secret.proofs < wanted || !read {
             let (key_id, proofs) = (secret.key_id, secret.proofs);
             self.broken(|| {
                 format!("G1: {key_id} was promoted after {proofs} proofs of {wanted} in a row")
@@ -251,16 +365,54 @@ impl State {
         }
     }
 
+    /// G1: a credential that people give is tried before it is stored.
+    fn tried(&mut self, record: &Record) {
+        let secrets = record.connection.secrets();
+        let key_id = secrets.and_then(|secrets| secrets.current.key_id);
+        let secret = key_id.and_then(|key_id| self.directory.secret(key_id));
+        if secret.is_none_or(|secret| secret.proofs == 0 || !secret.read) {
+            self.broken(|| format!("G1: {key_id:?} was taken over untried"));
+        }
+    }
+
+    /// G6: a store that was restored puts nothing in the place of what is newer. The directory may take a
+    /// while to show that.
+    fn overtakes_nothing(&mut self, now: Moment, before: &Connection, record: &Record) {
+        let connection = &record.connection;
+        if generation(before) == generation(connection) || !given(connection).is_empty() {
+            return;
+        }
+        let (from, to) = (
+            generation(&record.connection),
+            self.faults.list_lag + 60_000,
+        );
+        let applications = self.directory.applications.iter();
+        let mut own = applications.filter(|own| own.client == connection.client);
+        let mut secrets = own.by_ref().flat_map(|own| &own.secrets);
+        let newer = secrets.find(|secret| {
+            let ahead = secret
+                .marker
+                .is_some_and(|marker| marker.generation() >= from);
+            let old = record.restored.is_some_and(|at| now.0 - at.0 > to);
+            ahead && old && record.beyond.contains(&secret.key_id) && secret.is_live(now)
+        });
+        if let Some(newer) = newer {
+            let what = format!("G6: {} was overtaken, which the store forgot", newer.key_id);
+            self.broken(|| what);
+        }
+    }
+
     /// G1: the stored current secret is not one that we removed.
-    fn never_zero(&mut self, now: Moment, record: &Record) {
+    fn never_zero(&mut self, record: &Record) {
         let connection = &record.connection;
         let leaves = record.deleted || record.rotation().is_some_and(|r| r.farewell.is_some());
         let current = connection
             .secrets()
             .and_then(|secrets| secrets.current.key_id);
         let secret = current.and_then(|key_id| self.directory.secret(key_id));
-        let _ = now;
-        if !leaves && secret.is_some_and(|s| matches!(s.removed, Some((_, By::Keywheel)))) {
+        let removed = secret.and_then(|secret| secret.removed);
+        let since = record.restored.unwrap_or_default();
+        if !leaves && removed.is_some_and(|(at, by)| by == By::Keywheel && at > since) {
             self.broken(|| "G1: the current secret is one that we removed".to_owned());
         }
     }
@@ -291,15 +443,30 @@ impl State {
                 .directory
                 .secret(debt.key_id)
                 .is_some_and(|s| s.is_live(now));
-            if live && !knows(&record.connection, debt.key_id) && !record.deleted {
+            let listed = record.let_go.contains(&debt.key_id) || record.deleted;
+            if live && !knows(&record.connection, debt.key_id) && !listed {
                 let key_id = debt.key_id;
                 self.broken(|| format!("G7: {key_id} was called revoked and is not"));
             }
         }
         let superseded = |debt: &Debt| debt.reason == DebtReason::Superseded;
-        let confirmed = was.run.is_some() && is.run.is_none() && is.last != was.last;
+        let confirmed =
+            was.run.is_some() && is.run.is_none() && is.last.is_some() && is.last != was.last;
         if confirmed && is.debts.iter().any(superseded) {
             self.broken(|| "G7: confirmed with a debt".to_owned());
+        }
+    }
+
+    /// G9: the schedule begins nothing on a date that people froze.
+    fn frozen(&mut self, now: Moment, id: ConnectionId) {
+        let margin = self.truth.misled + A_ZONE;
+        let within = |(frozen, first, last): &(ConnectionId, NaiveDate, NaiveDate)| {
+            *frozen == id
+                && *first <= now.plus(-margin).date().date_naive()
+                && now.plus(margin).date().date_naive() <= *last
+        };
+        if self.truth.frozen.iter().any(within) {
+            self.broken(|| "G9: the schedule began a rotation on a frozen date".to_owned());
         }
     }
 
@@ -313,6 +480,7 @@ impl State {
         if run.cause != Cause::Schedule {
             return;
         }
+        self.frozen(now, record.connection.id);
         let schedule = record
             .rotation()
             .map(|r| r.settings.plan.schedule().clone());
@@ -332,17 +500,6 @@ impl State {
             let body = entry.body.clone();
             self.broken(|| format!("G8: a secret is in the journal: {body}"));
         }
-    }
-
-    /// Whether the directory accepts a secret that the connection holds.
-    pub(crate) fn holds_a_valid_secret(&self, now: Moment, id: ConnectionId) -> bool {
-        let record = self.truth.record(id);
-        let secrets = record.and_then(|record| record.connection.secrets());
-        let Some(secrets) = secrets else { return false };
-        let held = [Some(&secrets.current), secrets.previous.as_ref()];
-        let keys = held.into_iter().flatten().filter_map(|held| held.key_id);
-        let mut secrets = keys.filter_map(|key_id| self.directory.secret(key_id));
-        secrets.any(|secret| secret.is_live(now))
     }
 
     /// A sink was given a secret.
@@ -370,6 +527,7 @@ impl State {
             self.broken(|| format!("G4: {marker} was minted twice"));
         }
         self.truth.minted.push(marker);
+        self.truth.came_late(marker, intended, key_id);
         self.nothing_lost(now);
         if now.0 - intended.0 < STRAY {
             self.bounded(now, marker.connection());
@@ -384,7 +542,8 @@ impl State {
             return;
         };
         let ours = self.directory.secrets().filter(|secret| {
-            secret.is_live(now) && record.owns(secret) && !record.let_go.contains(&secret.key_id)
+            let strays = self.truth.strays.contains(&secret.key_id);
+            secret.is_live(now) && record.owns(secret) && !record.excuses(secret) && !strays
         });
         let ours = ours.count();
         let expiring = record.rotation().is_some_and(|rotation| {
@@ -413,6 +572,10 @@ impl State {
         if !record.owns(secret) {
             return self.broken(|| format!("G3: {key_id} is not ours and is removed"));
         }
+        let sought = secret.marker.is_some_and(|m| seeks(&record.connection, m));
+        if record.beyond.contains(&key_id) && !sought && !knows(&record.connection, key_id) {
+            return self.broken(|| format!("G3: {key_id} is newer than the store and is removed"));
+        }
         let connection = &record.connection;
         let Some((secrets, rotation)) = connection.secrets().zip(record.rotation()) else {
             return;
@@ -429,7 +592,9 @@ impl State {
             .key_id
             .and_then(|key_id| self.directory.secret(key_id));
         let previous = secrets.previous.as_ref().and_then(|held| held.key_id);
-        if previous != Some(key_id) {
+        let mut debts = rotation.debts.iter();
+        let replaced = debts.any(|d| d.key_id == key_id && d.reason == DebtReason::Superseded);
+        if previous != Some(key_id) && !replaced {
             return;
         }
         let unheard = FRESH + self.faults.accept_lag + record.misled;
@@ -442,7 +607,7 @@ impl State {
         }
         let (promoted, grace) = record.promoted;
         let early = now.0 - promoted.0 < grace.num_milliseconds() - record.misled - UNHEARD;
-        if early {
+        if early && previous == Some(key_id) {
             self.broken(|| format!("G9: {key_id} is removed before its grace is over"));
         }
     }
@@ -475,6 +640,17 @@ fn hurried(before: &Connection, record: &Record) -> bool {
         let mut debts = is.debts.iter().filter(|d| d.key_id == debt.key_id);
         debts.any(|now| now.due < debt.due)
     })
+}
+
+/// The markers that journal entries name.
+fn named(entries: &[Entry]) -> Vec<Marker> {
+    let events = entries.iter().filter_map(|entry| entry.event().ok());
+    let named = events.map(|event| match event.kind {
+        EventKind::ConnectionDeleted { unresolved, .. }
+        | EventKind::Reenrolled { unresolved, .. } => unresolved,
+        _ => Vec::new(),
+    });
+    named.flatten().collect()
 }
 
 /// The secrets in a record that people handed over.

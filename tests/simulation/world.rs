@@ -1,7 +1,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -11,11 +11,13 @@ use keywheel_core::Clock;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
+use super::backup::Backup;
 use super::chance::Chance;
 use super::directory::Directory;
 use super::faults::{Call, Fate, Faults};
 use super::mutant::Mutant;
 use super::nature::Nature;
+use super::promises::Promises;
 use super::store::Rows;
 use super::trace::Trace;
 use super::truth::Truth;
@@ -59,11 +61,13 @@ pub(crate) struct World(Arc<Inner>);
 struct Inner {
     /// When the run began, by tokio's clock and by the true one.
     began: (Instant, Moment),
+    /// The true time, which stands still while processes are polled.
+    now: AtomicI64,
     changed: Notify,
     /// How far off the clocks of the processes are, and the store's.
     offsets: [AtomicI64; PROCESSES + 1],
     state: Mutex<State>,
-    store: MemoryStore,
+    store: Mutex<MemoryStore>,
 }
 
 /// What changes in a run.
@@ -79,6 +83,10 @@ pub(crate) struct State {
     pub(crate) mutant: Option<Mutant>,
     /// Whether secrets go to sinks too.
     pub(crate) sinks: bool,
+    /// Whether the sealing key is lost, for now.
+    pub(crate) keyless: bool,
+    pub(crate) promises: Promises,
+    pub(crate) backup: Option<Backup>,
     pub(crate) effects: u64,
     pub(crate) violation: Option<String>,
 }
@@ -92,26 +100,48 @@ pub(crate) struct Process {
 
 impl World {
     pub(crate) fn new(state: State, began: Moment) -> Self {
+        let now = began.0;
         let began = (Instant::now(), began);
         Self(Arc::new_cyclic(|weak| Inner {
             began,
+            now: AtomicI64::new(now),
             changed: Notify::new(),
             offsets: Default::default(),
             state: Mutex::new(state),
-            store: MemoryStore::new(Arc::new(StoreClock(weak.clone(), began))),
+            store: Mutex::new(MemoryStore::new(Arc::new(StoreClock(weak.clone())))),
         }))
     }
 
     pub(crate) fn now(&self) -> Moment {
-        true_time(self.0.began)
+        Moment(self.0.now.load(Ordering::Relaxed))
+    }
+
+    /// Reads the time anew: whoever polls the processes has waited.
+    pub(crate) fn tick(&self) {
+        let (instant, at) = self.0.began;
+        let passed = Instant::now().duration_since(instant).as_millis();
+        let now = at.plus(i64::try_from(passed).unwrap_or(i64::MAX));
+        self.0.now.store(now.0, Ordering::Relaxed);
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn store(&self) -> &MemoryStore {
-        &self.0.store
+    pub(crate) fn store(&self) -> MemoryStore {
+        self.stored().clone()
+    }
+
+    /// Puts an empty store in the place of the one before.
+    pub(crate) fn new_store(&self) -> MemoryStore {
+        let clock = StoreClock(Arc::downgrade(&self.0));
+        let store = MemoryStore::new(Arc::new(clock));
+        *self.stored() = store.clone();
+        store
+    }
+
+    fn stored(&self) -> MutexGuard<'_, MemoryStore> {
+        self.0.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns how far off a clock is: a process's, or the store's after them.
@@ -253,11 +283,6 @@ pub(crate) fn milliseconds(span: i64) -> Duration {
     Duration::from_millis(u64::try_from(span).unwrap_or(0))
 }
 
-fn true_time((began, at): (Instant, Moment)) -> Moment {
-    let passed = Instant::now().duration_since(began).as_millis();
-    at.plus(i64::try_from(passed).unwrap_or(i64::MAX))
-}
-
 /// The clock of a process: the true time, and how far it is off.
 pub(crate) struct ProcessClock {
     pub(crate) world: World,
@@ -278,13 +303,15 @@ impl fmt::Debug for ProcessClock {
 }
 
 /// The clock of the store's machine.
-struct StoreClock(std::sync::Weak<Inner>, (Instant, Moment));
+struct StoreClock(Weak<Inner>);
 
 impl Clock for StoreClock {
     fn now(&self) -> DateTime<Utc> {
-        let inner = self.0.upgrade();
-        let offset = inner.map_or(0, |inner| inner.offsets[PROCESSES].load(Ordering::Relaxed));
-        true_time(self.1).date() + TimeDelta::milliseconds(offset)
+        let Some(inner) = self.0.upgrade() else {
+            return Moment::NEVER.date();
+        };
+        let world = World(inner);
+        world.now().date() + TimeDelta::milliseconds(world.offset(PROCESSES))
     }
 }
 

@@ -278,6 +278,9 @@ pub enum EventKind {
     ConnectionDeleted {
         /// Secrets of ours that may live on.
         left: Vec<KeyId>,
+        /// The display names of secrets of ours that there may be, and that could not be looked for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unresolved: Vec<Marker>,
     },
     /// The connection was given another credential.
     #[serde(rename = "connection.reenrolled")]
@@ -286,6 +289,10 @@ pub enum EventKind {
         client_id: ClientId,
         /// Secrets of ours that may live on, on the application before.
         left: Vec<KeyId>,
+        /// The display names of secrets of ours that there may be on the application before, and that
+        /// were not looked for to the end.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unresolved: Vec<Marker>,
     },
     /// The rotation's settings or switches were changed.
     #[serde(rename = "rotation.changed")]

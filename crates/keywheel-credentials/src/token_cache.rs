@@ -1,6 +1,11 @@
+mod work;
+
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
+use std::future::poll_fn;
 use std::hash::{Hash, Hasher};
+use std::mem;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,12 +13,16 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::BoxFuture;
 use keywheel_core::{
     AccessToken, Clock, CredentialError, CredentialErrorKind, Scope, TokenRequest,
 };
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument, Span, warn};
+
+use self::work::Work;
 
 /// Where a [`TokenCache`] gets what it does not have.
 #[async_trait]
@@ -27,8 +36,8 @@ pub(crate) trait TokenSource: fmt::Debug + Send + Sync + 'static {
 /// * Whoever finds a token that is good for a while gets it without a lock.
 /// * Whoever finds one that nears its end gets it too, and sets its renewal going. The old token serves
 ///   for as long as it is valid, however the renewal fares.
-/// * Whoever finds none waits for the one request that is on its way. It runs in a task of its own, so
-///   that a caller who goes away takes nothing from the others.
+/// * Whoever finds none sees to the one request that gets it. When others wait for it too, or that caller
+///   goes away, a task takes over, so that nobody takes anything from the others.
 /// * A failure is told to those who waited for it and is not kept. The next request waits until its time
 ///   has come.
 pub(crate) struct TokenCache<S>(Arc<Inner<S>>);
@@ -59,6 +68,8 @@ struct Key {
 struct State {
     /// Grows with each invalidation: what was asked for before is not kept.
     epoch: u64,
+    /// Counts the requests, to tell them apart.
+    flights: u64,
     slots: Vec<Slot>,
 }
 
@@ -77,12 +88,23 @@ struct Failed {
     ordered: bool,
 }
 
-/// A request on its way. `None` comes when its runtime has shut down.
-type Flight = Shared<BoxFuture<'static, Option<Result<AccessToken, CredentialError>>>>;
+/// A request on its way.
+struct Flight {
+    number: u64,
+    work: Arc<Work<Outcome>>,
+    waiting: Vec<oneshot::Sender<Outcome>>,
+}
 
-enum Next {
-    Await { flight: Flight, ours: bool },
+/// `None` when it came to no end: it panicked, or its runtime has shut down.
+type Outcome = Option<Result<AccessToken, CredentialError>>;
+
+enum Next<'a, S: TokenSource> {
+    Await {
+        landed: oneshot::Receiver<Outcome>,
+        number: u64,
+    },
     Fail(CredentialError),
+    Lead(Lead<'a, S>),
     Pause(Instant),
     Use(AccessToken),
 }
@@ -137,14 +159,19 @@ impl<S: TokenSource> TokenCache<S> {
         }
         loop {
             match self.next(request) {
-                Next::Await { flight, ours } => match flight.await {
-                    Some(Ok(token)) if ours || is_wanted(&token, request) => return Ok(token),
-                    // Another caller's request, older than the token that this one rejects; or a
-                    // runtime that ended before it.
+                Next::Await { landed, .. } => match landed.await.ok().flatten() {
+                    Some(Ok(token)) if is_wanted(&token, request) => return Ok(token),
+                    // Another caller's request, older than the token that this one rejects; or one
+                    // that came to no end.
                     Some(Ok(_)) | None => {}
                     Some(Err(error)) => return Err(error),
                 },
                 Next::Fail(error) => return Err(error),
+                Next::Lead(lead) => {
+                    if let Some(result) = lead.finish().await {
+                        return result;
+                    }
+                }
                 Next::Pause(until) => sleep_until(until).await,
                 Next::Use(token) => return Ok(token),
             }
@@ -165,59 +192,151 @@ impl<S: TokenSource> TokenCache<S> {
     pub(crate) fn invalidate(&self) {
         let mut state = self.0.state();
         state.epoch += 1;
-        state.slots.clear();
+        let slots = mem::take(&mut state.slots);
         self.0.tokens.store(Arc::default());
+        // What they hold may end with them, and then looks at the state.
+        drop(state);
+        drop(slots);
     }
 
-    fn next(&self, request: &TokenRequest) -> Next {
+    fn next<'a>(&'a self, request: &'a TokenRequest) -> Next<'a, S> {
         let mut state = self.0.state();
         let now = self.0.clock.now();
         let held = self.0.usable(request, now);
         if let Some(held) = &held
-            && now < held.refresh_on
+            && (now < held.refresh_on || state.slot(request).flight.is_some())
         {
             return Next::Use(held.token.clone());
         }
-
-        let epoch = state.epoch;
-        let slot = state.slot(request);
-        let next = match (&slot.flight, slot.pause()) {
-            (Some(flight), _) => Next::Await {
-                flight: flight.clone(),
-                ours: false,
-            },
-            (None, Some(next)) => next,
-            (None, None) => {
-                let flight = self.launch(epoch, request.clone());
-                slot.flight = Some(flight.clone());
-                Next::Await { flight, ours: true }
+        let next = self.join(&mut state, request);
+        drop(state);
+        match (held, next) {
+            // The lead, if it is one, goes away now, and leaves its request to a task.
+            (Some(held), _) => Next::Use(held.token),
+            (None, Next::Await { landed, number }) => {
+                self.carry(number, request);
+                Next::Await { landed, number }
             }
-        };
-        held.map_or(next, |held| Next::Use(held.token))
+            (None, next) => next,
+        }
     }
 
-    fn launch(&self, epoch: u64, request: TokenRequest) -> Flight {
+    /// Takes part in the request that is on its way, or in a new one.
+    fn join<'a>(&'a self, state: &mut State, request: &'a TokenRequest) -> Next<'a, S> {
+        let (number, epoch) = (state.flights + 1, state.epoch);
+        let slot = state.slot(request);
+        if let Some(flight) = &mut slot.flight {
+            let (tell, landed) = oneshot::channel();
+            flight.waiting.push(tell);
+            let number = flight.number;
+            return Next::Await { landed, number };
+        }
+        if let Some(pause) = slot.failed.as_ref().and_then(Failed::pause) {
+            return pause;
+        }
+        let work = self.launch(number, epoch, request.clone());
+        slot.flight = Some(Flight {
+            number,
+            work: Arc::clone(&work),
+            waiting: Vec::new(),
+        });
+        state.flights = number;
+        Next::Lead(Lead {
+            cache: self,
+            number,
+            request,
+            work,
+        })
+    }
+
+    fn launch(&self, number: u64, epoch: u64, request: TokenRequest) -> Arc<Work<Outcome>> {
         let landing = Landing {
             inner: Arc::clone(&self.0),
             epoch,
+            number,
             request,
         };
-        let task = async move {
-            let result = landing.inner.source.fetch(&landing.request).await;
-            landing.inner.land(epoch, &landing.request, &result);
-            result
+        let work = async move {
+            let fetched = landing.inner.source.fetch(&landing.request);
+            let outcome = AssertUnwindSafe(fetched).catch_unwind().await.ok();
+            landing.land(outcome.as_ref());
+            outcome
         };
-        tokio::spawn(task.instrument(Span::current()))
-            .map(|joined| match joined {
-                Ok(result) => Some(result),
-                Err(error) if error.is_panic() => Some(Err(CredentialError::new(
-                    CredentialErrorKind::Protocol,
-                    "getting a token panicked: report the panic's message",
-                ))),
-                Err(_) => None,
-            })
-            .boxed()
-            .shared()
+        Arc::new(Work::new(work.instrument(Span::current()).boxed()))
+    }
+
+    /// Gives a request that is on its way a task of its own, unless it has one.
+    fn carry(&self, number: u64, request: &TokenRequest) {
+        let Some(shared) = self.0.state().on_its_way(number, request) else {
+            return;
+        };
+        let Some(work) = shared.take() else {
+            return;
+        };
+        let carrier = Carrier {
+            inner: Arc::clone(&self.0),
+            number,
+            request: request.clone(),
+            shared,
+            end: None,
+        };
+        // Without a runtime there is nobody who could go on.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(carrier.carry(work));
+        }
+    }
+}
+
+/// Sees to a request for who asked first.
+struct Lead<'a, S: TokenSource> {
+    cache: &'a TokenCache<S>,
+    number: u64,
+    request: &'a TokenRequest,
+    work: Arc<Work<Outcome>>,
+}
+
+impl<S: TokenSource> Lead<'_, S> {
+    /// Returns nothing when a task took over that gave up.
+    async fn finish(self) -> Option<Result<AccessToken, CredentialError>> {
+        let outcome = poll_fn(|cx| self.work.poll(cx)).await?;
+        Some(outcome.unwrap_or_else(|| {
+            Err(CredentialError::new(
+                CredentialErrorKind::Protocol,
+                "getting a token panicked: report the panic's message",
+            ))
+        }))
+    }
+}
+
+/// Leaves what has not landed to a task.
+impl<S: TokenSource> Drop for Lead<'_, S> {
+    fn drop(&mut self) {
+        self.cache.carry(self.number, self.request);
+    }
+}
+
+/// Goes with the task that sees to a request. When the task's runtime ends before it, it takes the request
+/// from the board and sends who waits to make another.
+struct Carrier<S> {
+    inner: Arc<Inner<S>>,
+    number: u64,
+    request: TokenRequest,
+    shared: Arc<Work<Outcome>>,
+    end: Option<Outcome>,
+}
+
+impl<S: TokenSource> Carrier<S> {
+    async fn carry(mut self, work: BoxFuture<'static, Outcome>) {
+        self.end = Some(work.await);
+    }
+}
+
+impl<S> Drop for Carrier<S> {
+    fn drop(&mut self) {
+        let flight = self.inner.state().take_flight(self.number, &self.request);
+        // After the lock: what it holds may end with it, and then looks at the state.
+        drop(flight);
+        self.shared.end(self.end.take());
     }
 }
 
@@ -230,31 +349,6 @@ impl<S> Inner<S> {
         let tokens = self.tokens.load();
         let held = tokens.iter().find(|held| held.key.is_of(request))?;
         (now < held.token.expires_on && is_wanted(&held.token, request)).then(|| held.clone())
-    }
-
-    fn land(
-        &self,
-        epoch: u64,
-        request: &TokenRequest,
-        result: &Result<AccessToken, CredentialError>,
-    ) {
-        let mut state = self.state();
-        if state.epoch != epoch {
-            return;
-        }
-        match result {
-            Ok(token) => {
-                state.slot(request).succeed();
-                self.keep(Key::of(request), token);
-            }
-            Err(error) => {
-                state.slot(request).fail(error);
-                if self.usable(request, self.clock.now()).is_some() {
-                    warn!(kind = ?error.kind(), codes = ?error.aadsts_codes(),
-                        correlation_id = error.correlation_id(), "token.renewal.failure");
-                }
-            }
-        }
     }
 
     /// Puts `token` in the place of its predecessor. The caller holds the lock.
@@ -275,20 +369,53 @@ impl<S> Inner<S> {
     }
 }
 
-/// Takes a request from the board, also when its task panics or is dropped with its runtime.
+/// Takes a request from the board, also when it is given up.
 struct Landing<S> {
     inner: Arc<Inner<S>>,
     epoch: u64,
+    number: u64,
     request: TokenRequest,
+}
+
+impl<S> Landing<S> {
+    /// Keeps what came, and tells those who wait.
+    fn land(&self, outcome: Option<&Result<AccessToken, CredentialError>>) {
+        let flight = {
+            let mut state = self.inner.state();
+            if let (Some(result), true) = (outcome, state.epoch == self.epoch) {
+                self.keep(&mut state, result);
+            }
+            state.take_flight(self.number, &self.request)
+        };
+        for tell in flight.into_iter().flat_map(|flight| flight.waiting) {
+            // Who has gone away need not be told.
+            let _ = tell.send(outcome.cloned());
+        }
+    }
+
+    fn keep(&self, state: &mut State, result: &Result<AccessToken, CredentialError>) {
+        let (inner, request) = (&self.inner, &self.request);
+        match result {
+            Ok(token) => {
+                state.slot(request).succeed();
+                inner.keep(Key::of(request), token);
+            }
+            Err(error) => {
+                state.slot(request).fail(error);
+                if inner.usable(request, inner.clock.now()).is_some() {
+                    warn!(kind = ?error.kind(), codes = ?error.aadsts_codes(),
+                        correlation_id = error.correlation_id(), "token.renewal.failure");
+                }
+            }
+        }
+    }
 }
 
 impl<S> Drop for Landing<S> {
     fn drop(&mut self) {
-        let mut state = self.inner.state();
-        if state.epoch == self.epoch {
-            state.slot(&self.request).flight = None;
-            state.forget_idle();
-        }
+        let flight = self.inner.state().take_flight(self.number, &self.request);
+        // After the lock: what it holds may end with it, and then looks at the state.
+        drop(flight);
     }
 }
 
@@ -318,6 +445,26 @@ impl State {
             self.slots.len() - 1
         });
         &mut self.slots[at]
+    }
+
+    /// Takes the request with this number from the board, if it is there still. The caller drops it after the
+    /// lock, for what it holds may look at the state.
+    fn take_flight(&mut self, number: u64, request: &TokenRequest) -> Option<Flight> {
+        let mut slots = self.slots.iter_mut();
+        let slot = slots.find(|slot| slot.key.is_of(request))?;
+        let flight = slot.flight.take_if(|flight| flight.number == number);
+        self.forget_idle();
+        flight
+    }
+
+    /// Returns the work of the request with this number, if that has not landed.
+    fn on_its_way(&self, number: u64, request: &TokenRequest) -> Option<Arc<Work<Outcome>>> {
+        let mut slots = self.slots.iter();
+        let flight = slots
+            .find(|slot| slot.key.is_of(request))?
+            .flight
+            .as_ref()?;
+        (flight.number == number).then(|| Arc::clone(&flight.work))
     }
 
     fn forget_idle(&mut self) {
@@ -354,20 +501,19 @@ impl Slot {
             ordered: ordered.is_some(),
         });
     }
-
-    fn pause(&self) -> Option<Next> {
-        let failed = self.failed.as_ref()?;
-        if Instant::now() >= failed.until {
-            None
-        } else if failed.ordered {
-            Some(Next::Fail(failed.error.clone()))
-        } else {
-            Some(Next::Pause(failed.until))
-        }
-    }
 }
 
 impl Failed {
+    fn pause<'a, S: TokenSource>(&self) -> Option<Next<'a, S>> {
+        if Instant::now() >= self.until {
+            None
+        } else if self.ordered {
+            Some(Next::Fail(self.error.clone()))
+        } else {
+            Some(Next::Pause(self.until))
+        }
+    }
+
     /// A slot that fails on and off remembers how often for a while after its pause.
     fn is_remembered(&self, now: Instant) -> bool {
         now < self.until + LONGEST_PAUSE * 4

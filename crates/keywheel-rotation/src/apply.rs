@@ -7,7 +7,7 @@ mod revoking;
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
     Actor, Cause, Completed, Connection, ConnectionId, Debt, DebtReason, Entry, EventKind,
-    Inspection, Marker, Phase, Rotation, RotationId, Sealed, Secrets, Trouble,
+    Inspection, Marker, Phase, Rotation, RotationId, Sealed, Secrets, Trouble, TroubleKind,
 };
 use keywheel_core::KeyId;
 
@@ -155,7 +155,7 @@ impl Change<'_> {
             Outcome::MintFailed(failure) => self.mint_failed(rotation, secrets, failure),
             Outcome::MintUnknown(failure) => {
                 self.abandoned(rotation);
-                self.trouble(rotation, secrets, "mint", failure);
+                self.mint_trouble(rotation, secrets, failure);
             }
             Outcome::Adopted => self.adopted(rotation, secrets),
             Outcome::CurrentRefused { key_id, failure } => {
@@ -169,7 +169,7 @@ impl Change<'_> {
                 self.postponed(rotation, secrets, "publish", failure);
             }
             Outcome::Promoted => self.promoted(rotation, secrets),
-            Outcome::Quarantined => self.quarantined(rotation),
+            Outcome::Quarantined => self.quarantined(rotation, secrets),
             Outcome::Aborted => self.aborted(rotation, secrets),
             Outcome::Removed { key_id } => self.gone(rotation, secrets, *key_id, false),
             Outcome::RemoveNotFound { key_id } => self.not_found(rotation, *key_id),
@@ -232,10 +232,20 @@ impl Change<'_> {
         step: &str,
         failure: &Failure,
     ) {
-        let before = rotation.trouble.take().filter(|t| t.step == step);
+        let before = rotation.trouble.take();
+        let refusals = match &before {
+            _ if !failure.is_refusal() => 0,
+            Some(before) => before.refusals + 1,
+            None => 1,
+        };
+        // Steps that fail in turn are in one trouble: else none of them would ever wait for longer.
+        let before = before.filter(|before| {
+            let refused = before.refusals > 0 && refusals > 0;
+            before.step == step || before.kind == TroubleKind::Transient || refused
+        });
         let attempts = before.as_ref().map_or(0, |trouble| trouble.attempts) + 1;
         // A replica that lags behind may refuse a good secret: one refusal is no lock-out.
-        let failure = &failure.after(attempts, self.policy);
+        let failure = &failure.after(refusals, self.policy);
         let delay = failure.delay(
             self.id,
             attempts,
@@ -243,7 +253,8 @@ impl Change<'_> {
             self.now,
             secrets.current.end,
         );
-        let trouble = failure.trouble(before, self.now, self.now + delay);
+        let mut trouble = failure.trouble(before, self.now, self.now + delay);
+        trouble.refusals = refusals;
         self.troubled(rotation, trouble.during(step));
     }
 

@@ -171,8 +171,7 @@ fn record_only(
     if !is_stuck(rotation) {
         return None;
     }
-    let days = reminder(&secrets.current, now)?;
-    Some(Step::Remind { days })
+    reminder(&secrets.current, now).map(|days| Step::Remind { days })
 }
 
 fn is_proven(candidate: &Candidate, rotation: &Rotation) -> bool {
@@ -358,6 +357,7 @@ fn mint(
     };
     let trouble = rotation.trouble.as_ref().filter(|t| holds_up_mint(t));
     let retry = trouble.map(|trouble| trouble.retry_at);
+    let retry = retry.max(rotation.run.and_then(|run| run.mint_after));
     let late = retry.is_some_and(|retry| retry > at);
     Some(Item {
         at: retry.map_or(at, |retry| retry.max(at)),

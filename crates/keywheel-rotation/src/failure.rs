@@ -46,11 +46,11 @@ impl Failure {
         self
     }
 
-    /// What the failure means after so many in a row: a secret that was good is refused for good only
-    /// when it is refused again and again.
-    pub(crate) fn after(&self, attempts: u32, policy: &Policy) -> Self {
+    /// What the failure means after so many refusals in a row: a secret that was good is refused for good
+    /// only when it is refused again and again.
+    pub(crate) fn after(&self, refusals: u32, policy: &Policy) -> Self {
         let failure = self.clone();
-        if self.refusal && attempts < policy.agreeing_reads.into() {
+        if self.refusal && refusals < policy.agreeing_reads.into() {
             failure.passing()
         } else {
             failure

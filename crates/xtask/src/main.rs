@@ -1,6 +1,7 @@
 //! The workspace's own commands. `cargo xtask test` is the one that newcomers and CI run.
 
 mod deny;
+mod monitoring;
 mod mutants;
 mod packages;
 mod simulate;

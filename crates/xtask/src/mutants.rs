@@ -171,11 +171,15 @@ fn restore(copy: &Path, file: &str) -> std::io::Result<()> {
     fs::copy(root().join(file), copy.join(file)).map(drop)
 }
 
+/// A mutant that makes the tests wait for ever is noticed too. They take a minute.
+const PATIENCE: &str = "900";
+
 /// Runs the tests in the target folder of the workspace, where the dependencies are built already.
 fn tests(copy: &Path) -> &'static str {
     let cargo = |words: &str| {
-        let mut command = Command::new(env!("CARGO"));
+        let mut command = Command::new("timeout");
         let quiet = command
+            .args([PATIENCE, env!("CARGO")])
             .args(words.split_whitespace())
             .env("CARGO_TARGET_DIR", root().join("target"))
             .current_dir(copy)

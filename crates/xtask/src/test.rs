@@ -3,7 +3,7 @@
 use std::process::{Command, ExitCode};
 
 use crate::step::{Steps, cargo, root};
-use crate::{deny, packages};
+use crate::{deny, monitoring, packages};
 
 /// How much is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,9 @@ pub(crate) fn run(extent: Extent) -> ExitCode {
     if extent != Extent::Quick {
         slow(&mut steps);
         clients(&mut steps, extent);
+    }
+    if extent == Extent::Full {
+        steps.call("alert rules and dashboard (promtool)", monitoring::check);
     }
     steps.finish()
 }

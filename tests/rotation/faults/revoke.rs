@@ -1,9 +1,9 @@
 //! Points 18 to 26: revoking, and what others do to our secrets.
 
 use chrono::TimeDelta;
-use keywheel_connection::{Cause, EventKind, IssuerErrorKind, TroubleKind};
+use keywheel_connection::{Actor, Cause, EventKind, IssuerErrorKind, TroubleKind};
 use keywheel_rotation::Health;
-use workspace_tests::{Fate, Lag, Rig, settings};
+use workspace_tests::{Fate, Lag, Rig, secret, settings};
 
 use super::{asked, count};
 use crate::ways::until;
@@ -165,6 +165,34 @@ async fn p24_without_another_secret_it_is_a_lock_out_that_says_what_to_do() {
     let status = rig.status(id).await;
     assert_eq!(status.health, Health::LockedOut);
     assert_eq!(status.trouble.unwrap().kind, TroubleKind::LockedOut);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p24_with_the_one_before_removed_too_it_stays_a_lock_out_until_a_secret_is_supplied() {
+    let (rig, id) = asked(812).await;
+    let before = rig.status(id).await.key_id.unwrap();
+    until(&rig, id, |status| status.generation == 2).await;
+    rig.watch.end();
+    rig.directory
+        .remove_secret(rig.status(id).await.key_id.unwrap());
+    rig.directory.remove_secret(before);
+    // The grace, the patience, and what a repair takes to fail.
+    rig.settle(id, TimeDelta::minutes(60 + 15 + 5)).await;
+
+    for minutes in 0..300 {
+        rig.settle(id, TimeDelta::minutes(1)).await;
+        let status = rig.status(id).await;
+        assert_eq!(status.health, Health::LockedOut, "{minutes}: {status:?}");
+    }
+    let given = rig.directory.add_secret("by hand");
+    let text = secret(&given.text);
+    let actor = Actor::named("test");
+    let connections = rig.connections();
+    let supplied = connections.supply_secret(id, &text, Some(given.key_id), &actor);
+    supplied.await.unwrap();
+    rig.settle(id, TimeDelta::hours(3)).await;
+
+    assert_eq!(rig.status(id).await.health, Health::Active);
 }
 
 #[tokio::test(start_paused = true)]

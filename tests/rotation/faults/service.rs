@@ -3,8 +3,8 @@
 use chrono::TimeDelta;
 use keywheel_connection::{Cause, ConnectionId, EventKind, IssuerErrorKind, Mode, TroubleKind};
 use keywheel_core::Clock;
-use keywheel_rotation::Health;
-use workspace_tests::{Rig, secret, settings};
+use keywheel_rotation::{Health, Status};
+use workspace_tests::{Fate, Rig, secret, settings};
 
 use super::{asked, count};
 use crate::verbs::me;
@@ -41,6 +41,34 @@ async fn outage(calls: &[&'static str], kind: IssuerErrorKind, days: i64) -> (Ri
     assert!(rig.directory.has(current));
     rig.directory.allow_all();
     (rig, id)
+}
+
+#[tokio::test(start_paused = true)]
+async fn p39_a_throttled_mint_waits_for_its_time_whatever_else_fails_meanwhile() {
+    let rig = Rig::new(950);
+    let id = rig.rotating(settings()).await;
+    // A marker that is watched for a day, because nobody knows whether its call was made.
+    rig.effects.plan_named("mint", Fate::StopBefore);
+    rig.request(id, Cause::Manual).await;
+    let _ = rig.effects.run(rig.settle(id, TimeDelta::hours(1))).await;
+    rig.directory.deny("mint", IssuerErrorKind::Throttled);
+    let throttled = |status: &Status| status.trouble.as_ref().is_some_and(|t| t.step == "mint");
+    until(&rig, id, throttled).await;
+    rig.directory.deny("inspect", IssuerErrorKind::Unavailable);
+
+    rig.settle(id, TimeDelta::hours(1)).await;
+
+    let events = rig.events(id).await;
+    let intents = events
+        .iter()
+        .filter(|event| matches!(event.kind, EventKind::Intent { .. }));
+    let at: Vec<_> = intents.skip(2).map(|event| event.at).collect();
+    let waits: Vec<_> = at.windows(2).map(|two| two[1] - two[0]).collect();
+    assert!(waits.len() > 3, "{waits:?}");
+    assert!(
+        waits.iter().all(|wait| *wait >= TimeDelta::seconds(90)),
+        "{waits:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

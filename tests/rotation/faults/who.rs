@@ -310,6 +310,55 @@ async fn p57_a_store_from_an_old_backup_removes_and_replaces_nothing_newer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p57_a_secret_that_a_person_supplies_is_used_whatever_the_store_forgot() {
+    let rig = Rig::new(916);
+    let id = rig.rotating(settings()).await;
+    let backup = rig.load(id).await;
+    rig.request(id, Cause::Manual).await;
+    until(&rig, id, |status| status.generation == 2).await;
+    rig.watch.end();
+    forget(&rig, &backup).await;
+    let given = rig.directory.add_secret("by hand");
+    let text = secret(&given.text);
+    let supplied = rig
+        .connections()
+        .supply_secret(id, &text, None, &me())
+        .await;
+    supplied.unwrap();
+
+    rig.settle(id, TimeDelta::hours(5)).await;
+
+    let status = rig.status(id).await;
+    assert_eq!(
+        (status.health, status.key_id),
+        (Health::Active, Some(given.key_id))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p58_the_lock_out_ends_when_the_rotation_that_met_it_is_given_up() {
+    let rig = Rig::new(917);
+    let id = rig.rotating(settings()).await;
+    let ring = keywheel_connection::KeyRing::new(&[9; 32]).unwrap();
+    let parts = RotatorParts {
+        sealer: Arc::new(ring),
+        ..rig.parts()
+    };
+    let without = Rotator::new(parts, rig.policy.clone());
+    rig.request(id, Cause::Manual).await;
+    let deadline = rig.clock.now() + TimeDelta::hours(3);
+    Box::pin(without.drive(id, deadline, |_| false))
+        .await
+        .unwrap();
+    assert_eq!(rig.status(id).await.health, Health::LockedOut);
+
+    rig.connections().abort(id, &me()).await.unwrap();
+
+    rig.settle(id, TimeDelta::hours(1)).await;
+    assert_eq!(rig.status(id).await.health, Health::Active);
+}
+
+#[tokio::test(start_paused = true)]
 async fn p58_without_the_sealing_key_it_is_a_lock_out_with_a_readable_ledger() {
     let rig = Rig::new(914);
     let id = rig.rotating(settings()).await;

@@ -1,10 +1,12 @@
 //! Deleting connections, and looking at them.
 
 use chrono::TimeDelta;
-use keywheel_connection::{Cause, ConnectionStore, EventKind, IssuerErrorKind, verify_journal};
-use keywheel_core::Clock;
+use keywheel_connection::{
+    Cause, ConnectionId, ConnectionStore, EventKind, IssuerErrorKind, verify_journal,
+};
+use keywheel_core::{Clock, KeyId};
 use keywheel_rotation::{ConnectionErrorKind, Ending, Farewell, Health};
-use workspace_tests::{Lag, Rig, settings};
+use workspace_tests::{Fate, Lag, Rig, settings};
 
 use super::me;
 use crate::ways::until;
@@ -43,7 +45,75 @@ async fn deleting_can_leave_the_secrets_and_lists_them() {
     assert_eq!(left.unwrap(), wanted);
     assert!(rig.directory.has(first) && rig.directory.has(second));
     let last = rig.events(id).await.pop().unwrap();
-    assert_eq!(last.kind, EventKind::ConnectionDeleted { left: wanted });
+    let unresolved = Vec::new();
+    let left = wanted;
+    assert_eq!(last.kind, EventKind::ConnectionDeleted { left, unresolved });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_not_be_looked_for_is_a_lock_out_that_is_probed_seldom_and_named_at_the_end() {
+    let rig = Rig::new(406);
+    let id = rig.rotating(settings()).await;
+    rig.request(id, Cause::Manual).await;
+    rig.effects.plan_named("mint", Fate::AnswerLost);
+    let mut work = rig.rotator().lease(id).await.unwrap();
+    rig.rotator().advance(&mut work).await.unwrap();
+    drop(work);
+    rig.watch.end();
+    rig.directory
+        .remove_secret(rig.status(id).await.key_id.unwrap());
+    let leave = rig.connections().delete(id, Farewell::Revoke, &me()).await;
+    leave.unwrap();
+    let calls = rig.effects.count();
+
+    rig.settle(id, TimeDelta::hours(6)).await;
+
+    assert!(rig.effects.count() - calls < 60);
+    assert_eq!(rig.status(id).await.health, Health::LockedOut);
+    let left = rig.connections().delete(id, Farewell::Leave, &me()).await;
+    left.unwrap();
+    let last = rig.events(id).await.pop().unwrap();
+    let EventKind::ConnectionDeleted { unresolved, .. } = last.kind else {
+        panic!("{last:?}");
+    };
+    assert_eq!(unresolved, rig.directory.mint_calls()[1..]);
+}
+
+/// The current secret and the one before, while that is in its grace, of a connection that is deleted.
+async fn leaving_in_grace(rig: &Rig) -> (ConnectionId, KeyId, KeyId) {
+    let id = rig.rotating(settings()).await;
+    let before = rig.status(id).await.key_id.unwrap();
+    rig.request(id, Cause::Manual).await;
+    until(rig, id, |status| status.generation == 2).await;
+    let current = rig.status(id).await.key_id.unwrap();
+    rig.watch.end();
+    rig.directory.remove_secret(current);
+    let leave = rig.connections().delete(id, Farewell::Revoke, &me()).await;
+    leave.unwrap();
+    (id, before, current)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_whose_current_secret_is_gone_leaves_through_the_one_before() {
+    let rig = Rig::new(407);
+    let (id, before, _) = leaving_in_grace(&rig).await;
+
+    rig.settle(id, TimeDelta::hours(1)).await;
+
+    assert!(!rig.directory.has(before));
+    assert!(rig.store.load(id).await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_leaves_with_no_secret_that_works_is_locked_out_and_says_so() {
+    let rig = Rig::new(408);
+    let (id, before, _) = leaving_in_grace(&rig).await;
+    rig.directory.remove_secret(before);
+
+    rig.settle(id, TimeDelta::hours(1)).await;
+
+    let status = rig.status(id).await;
+    assert_eq!(status.health, Health::LockedOut, "{status:?}");
 }
 
 #[tokio::test(start_paused = true)]

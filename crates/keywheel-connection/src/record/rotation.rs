@@ -315,6 +315,12 @@ pub struct Run {
     pub started_at: DateTime<Utc>,
     /// When the new secret became the current one.
     pub promoted_at: Option<DateTime<Utc>>,
+    /// How many new secrets were given up because Entra never accepted them.
+    #[serde(default)]
+    pub quarantined: u32,
+    /// When another one may be minted in their place.
+    #[serde(default)]
+    pub mint_after: Option<DateTime<Utc>>,
 }
 
 impl Run {
@@ -326,6 +332,8 @@ impl Run {
             cause,
             started_at,
             promoted_at: None,
+            quarantined: 0,
+            mint_after: None,
         }
     }
 }
@@ -535,6 +543,9 @@ pub struct Trouble {
     pub since: DateTime<Utc>,
     /// How many times in a row.
     pub attempts: u32,
+    /// How many times in a row, in whatever steps, Entra did not accept the secret in use.
+    #[serde(default)]
+    pub refusals: u32,
     /// When it is tried again.
     pub retry_at: DateTime<Utc>,
 }
@@ -554,6 +565,7 @@ impl Trouble {
             message: message.into(),
             since,
             attempts: 1,
+            refusals: 0,
             retry_at,
         }
     }

@@ -100,6 +100,63 @@ async fn a_caller_that_goes_away_takes_nothing_from_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_caller_that_holds_still_holds_up_nobody() {
+    let (cache, request) = (cache(), graph());
+    let mut first = Box::pin(cache.get(&request));
+    assert!(futures_util::poll!(&mut first).is_pending());
+
+    // The first is not polled any more, as in a `select!` whose other branch needs a token too.
+    assert_eq!(token(&cache, &graph()).await, "token 1");
+    assert_eq!(first.await.unwrap().token.expose(), "token 1");
+    assert_eq!(count(&cache), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_everybody_has_left_goes_on() {
+    let cache = cache();
+    let impatient = async || {
+        let request = graph();
+        let left = timeout(Duration::from_millis(100), cache.get(&request)).await;
+        assert!(left.is_err());
+    };
+    tokio::join!(impatient(), impatient(), impatient());
+
+    sleep(Duration::from_secs(1)).await;
+    assert!(cache.cached(&graph()).is_some());
+    assert_eq!(count(&cache), 1);
+    assert_eq!(cache.0.state().slots.len(), 0);
+}
+
+#[test]
+fn a_request_that_was_left_outside_of_a_runtime_is_made_again() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true).build().unwrap()
+    };
+    let (cache, request) = (runtime().block_on(async { cache() }), graph());
+    let mut first = Box::pin(cache.get(&request));
+    let asked = runtime().block_on(async { futures_util::poll!(&mut first) });
+    assert!(asked.is_pending());
+    drop(first);
+
+    assert_eq!(runtime().block_on(token(&cache, &graph())), "token 2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_through_an_invalidation_gets_a_token_from_after_it() {
+    let cache = cache();
+    let (one, two) = (graph(), graph());
+    let (early, late, ()) = tokio::join!(cache.get(&one), cache.get(&two), async {
+        sleep(Duration::from_millis(500)).await;
+        cache.invalidate();
+    });
+
+    assert_eq!(early.unwrap().token.expose(), "token 1", "it is valid");
+    assert_eq!(late.unwrap().token.expose(), "token 2");
+    assert_eq!(token(&cache, &graph()).await, "token 2");
+}
+
+#[tokio::test(start_paused = true)]
 async fn different_scopes_and_claims_do_not_wait_for_each_other() {
     let cache = cache();
     let vault = TokenRequest::new("https://vault.azure.net/.default".parse().unwrap());

@@ -91,7 +91,7 @@ impl Change<'_> {
     ) {
         rotation.phase = Phase::Idle;
         self.orphan(rotation, marker, key_id);
-        self.trouble(rotation, secrets, "mint", failure);
+        self.mint_trouble(rotation, secrets, failure);
     }
 
     pub(super) fn mint_failed(
@@ -102,7 +102,21 @@ impl Change<'_> {
     ) {
         rotation.phase = Phase::Idle;
         let failure = failure.clone().shorten_life(rotation);
-        self.trouble(rotation, secrets, "mint", &failure);
+        self.mint_trouble(rotation, secrets, &failure);
+    }
+
+    /// The time of the next attempt stays, whatever else fails until then and becomes the trouble.
+    pub(super) fn mint_trouble(
+        &mut self,
+        rotation: &mut Rotation,
+        secrets: &Secrets,
+        failure: &Failure,
+    ) {
+        self.trouble(rotation, secrets, "mint", failure);
+        let retry_at = rotation.trouble.as_ref().map(|trouble| trouble.retry_at);
+        if let Some(run) = &mut rotation.run {
+            run.mint_after = retry_at;
+        }
     }
 
     pub(super) fn orphan(&mut self, rotation: &mut Rotation, marker: Marker, key_id: KeyId) {

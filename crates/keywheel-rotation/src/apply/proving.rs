@@ -1,7 +1,7 @@
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
     Cause, Debt, DebtReason, Delivery, EventKind, Held, Inspection, Listed, Origin, Phase,
-    Rotation, Secrets, TroubleKind,
+    Rotation, Secrets, Trouble, TroubleKind,
 };
 use keywheel_core::KeyId;
 
@@ -179,12 +179,13 @@ impl Change<'_> {
         self.events.push(EventKind::Failed { trouble });
     }
 
-    pub(super) fn quarantined(&mut self, rotation: &mut Rotation) {
+    pub(super) fn quarantined(&mut self, rotation: &mut Rotation, secrets: &Secrets) {
         let Phase::Proving(candidate) = &rotation.phase else {
             return;
         };
         let (key_id, generation, origin) =
             (candidate.key_id, candidate.generation, candidate.origin);
+        let since = candidate.since;
         rotation.phase = Phase::Idle;
         end_trouble(rotation, &MAKING);
         self.events
@@ -192,6 +193,7 @@ impl Change<'_> {
         let owed = rotation.debts.iter().any(|debt| debt.key_id == key_id);
         if matches!(origin, Origin::Minted(_)) && !owed {
             self.owe(rotation, key_id, DebtReason::Quarantined);
+            self.mint_later(rotation, secrets, (key_id, since));
             return;
         }
         // What somebody gave is not ours to remove, and nothing is minted in its place.
@@ -203,28 +205,57 @@ impl Change<'_> {
         }
     }
 
+    /// Another secret is minted in place of one that was never accepted: ever more seldom, because what
+    /// keeps it from being accepted may keep the next one too.
+    fn mint_later(
+        &mut self,
+        rotation: &mut Rotation,
+        secrets: &Secrets,
+        (key_id, since): (KeyId, DateTime<Utc>),
+    ) {
+        let Some(run) = &mut rotation.run else { return };
+        run.quarantined = run.quarantined.saturating_add(1);
+        let (quarantined, end) = (run.quarantined, secrets.current.end);
+        let wait = retry::mint_anew(quarantined, self.id, self.policy, self.now, end);
+        if wait.is_zero() {
+            return;
+        }
+        let mint_after = self.now + wait;
+        run.mint_after = Some(mint_after);
+        let message = format!(
+            "Entra accepted none of {quarantined} new secrets, the last of them {key_id}; each is removed, \
+             and the secret in use works on. Another one is minted later; see in the audit log of the \
+             tenant whether somebody removes them, or resume to try at once"
+        );
+        let mut trouble = Trouble::new(TroubleKind::Transient, message, since, mint_after);
+        trouble.attempts = quarantined;
+        self.troubled(rotation, trouble.during("mint"));
+    }
+
     /// Returns the secrets that carry our marker, are not older than the candidate, and are not in this
     /// record: another store minted them, or this one forgot them. Who uses them is not known, so nothing
-    /// is put in their place.
+    /// is put in their place, unless a person gave it.
     fn ahead<'a>(
         &self,
         read: &'a Inspection,
         rotation: &Rotation,
         secrets: &Secrets,
     ) -> Vec<&'a Listed> {
-        let Some(candidate) = rotation.candidate() else {
+        let supplied = rotation.run.is_some_and(|run| run.cause == Cause::Supplied);
+        let Some(candidate) = rotation.candidate().filter(|_| !supplied) else {
             return Vec::new();
         };
         let unknown = |listed: &&Listed| {
+            let known = |id| is_ours(rotation, secrets, id);
+            if listed.key_id.is_none_or(known) {
+                return false;
+            }
             let Some(marker) = listed.marker() else {
                 return false;
             };
+            let newer = marker.generation() >= candidate.generation;
             let mut dead = rotation.dead_markers.iter();
-            let known = listed
-                .key_id
-                .is_none_or(|id| is_ours(rotation, secrets, id))
-                || dead.any(|dead| dead.marker == marker);
-            marker.connection() == self.id && marker.generation() >= candidate.generation && !known
+            marker.connection() == self.id && newer && dead.all(|dead| dead.marker != marker)
         };
         read.secrets.iter().filter(unknown).collect()
     }

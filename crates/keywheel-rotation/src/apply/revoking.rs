@@ -1,5 +1,7 @@
 use chrono::TimeDelta;
-use keywheel_connection::{Cause, Debt, DebtReason, EventKind, Rotation, Secrets, TroubleKind};
+use keywheel_connection::{
+    Cause, Debt, DebtReason, EventKind, Rotation, Secrets, Trouble, TroubleKind,
+};
 use keywheel_core::KeyId;
 
 use super::{Change, end_trouble};
@@ -71,12 +73,20 @@ impl Change<'_> {
         if let Some(debt) = debt(rotation, key_id) {
             debt.next_at = retry_at;
         }
-        let before = rotation.trouble.take().filter(|t| t.step == "revoke");
+        // What another step needs a person for is not to be covered up.
+        let halted = |trouble: &Trouble| trouble.step != "revoke" && trouble.kind.needs_a_person();
+        if rotation.trouble.as_ref().is_some_and(halted) {
+            return;
+        }
+        let before = rotation.trouble.take();
+        let refusals = before.as_ref().map_or(0, |before| before.refusals);
+        let before = before.filter(|before| before.step == "revoke");
         let mut trouble = failure.trouble(before, self.now, retry_at);
+        trouble.refusals = refusals;
         let repairs = rotation
             .run
             .is_some_and(|run| run.cause == Cause::Repair && run.promoted_at.is_none());
-        if repairs && refused >= self.policy.patience {
+        if repairs && rotation.candidate().is_none() && refused >= self.policy.patience {
             // The repair could not mint, so the one before does not work any more either.
             trouble.kind = TroubleKind::LockedOut;
         }
@@ -94,7 +104,10 @@ impl Change<'_> {
         let [debt] = rotation.debts.as_mut_slice() else {
             return false;
         };
-        let last = rotation.farewell.is_some() && secrets.current.key_id == Some(debt.key_id);
+        // While a marker is looked for, nothing has removed it yet but somebody else.
+        let last = rotation.farewell.is_some()
+            && rotation.dead_markers.is_empty()
+            && secrets.current.key_id == Some(debt.key_id);
         if !last || self.managed || !failure.is_refusal() {
             return false;
         }
@@ -118,12 +131,12 @@ impl Change<'_> {
         if self.last_one_refused(rotation, secrets, failure) {
             return;
         }
-        if let Some(debt) = debt(rotation, key_id) {
-            debt.attempts += 1;
-            let delay = failure.delay(self.id, debt.attempts, self.policy, self.now, None);
-            debt.next_at = self.now + delay;
-        }
         self.trouble(rotation, secrets, "revoke", failure);
+        let retry_at = rotation.trouble.as_ref().map(|trouble| trouble.retry_at);
+        if let (Some(debt), Some(retry_at)) = (debt(rotation, key_id), retry_at) {
+            debt.attempts += 1;
+            debt.next_at = retry_at;
+        }
     }
 }
 

@@ -240,6 +240,7 @@ impl Connections {
                 (None, None) => Err(ConnectionError::state("no rotation runs")),
                 (None, Some(_)) => {
                     rotation.request = None;
+                    end_mint_trouble(rotation);
                     Ok(changed("request withdrawn"))
                 }
                 (Some(_), _) => {
@@ -310,6 +311,7 @@ fn hurry(rotation: &mut Rotation, cause: Cause) -> bool {
     }
     if let Some(run) = &mut rotation.run {
         run.cause = cause;
+        run.mint_after = None;
     }
     if let Some(request) = &mut rotation.request {
         request.cause = cause;
@@ -317,9 +319,21 @@ fn hurry(rotation: &mut Rotation, cause: Cause) -> bool {
     true
 }
 
+/// A mint that failed before its rotation began may never be tried again, so that nothing would end its
+/// trouble. If it is, and fails again, the trouble comes back.
+fn end_mint_trouble(rotation: &mut Rotation) -> bool {
+    let begun = rotation.run.is_some();
+    let trouble = &mut rotation.trouble;
+    let ended = trouble.take_if(|trouble| !begun && trouble.step == "mint");
+    ended.is_some()
+}
+
 fn retry_now(rotation: &mut Rotation, now: DateTime<Utc>) -> bool {
+    let run = rotation.run.as_mut();
+    let held = run.and_then(|run| run.mint_after.take()).is_some();
+    let ended = end_mint_trouble(rotation);
     let Some(trouble) = &mut rotation.trouble else {
-        return false;
+        return held || ended;
     };
     trouble.retry_at = now;
     for marker in &mut rotation.dead_markers {

@@ -1,5 +1,5 @@
 use keywheel_connection::{
-    Actor, Connection, ConnectionId, EventKind, Origin, Save, StoreErrorKind,
+    Actor, Connection, ConnectionId, EventKind, Marker, Origin, Phase, Save, StoreErrorKind,
 };
 use keywheel_core::KeyId;
 
@@ -20,7 +20,8 @@ impl Connections {
     /// Deletes a connection: at once, or after everything that we minted was revoked.
     ///
     /// Returns the secrets of ours that live on; none when they are to be revoked, which a rotator does.
-    /// Its journal stays.
+    /// Its journal stays, and its last entry names them too, and by display name those that there may be
+    /// and that could not be looked for.
     ///
     /// # Errors
     ///
@@ -56,7 +57,10 @@ impl Connections {
         loop {
             let mut stored = self.load(id).await?;
             let left = ours(&stored.connection);
-            let kind = EventKind::ConnectionDeleted { left: left.clone() };
+            let kind = EventKind::ConnectionDeleted {
+                left: left.clone(),
+                unresolved: unresolved(&stored.connection),
+            };
             let entries = [stored.connection.record(actor, self.now(), kind)];
             let save = Save::new(&stored.connection, stored.version, &entries).deleting();
             match self.parts.store.save(save).await {
@@ -69,6 +73,19 @@ impl Connections {
             }
         }
     }
+}
+
+/// The markers of secrets that there may be.
+pub(super) fn unresolved(connection: &Connection) -> Vec<Marker> {
+    let Some(rotation) = &connection.rotation else {
+        return Vec::new();
+    };
+    let intent = match rotation.phase {
+        Phase::Intent { marker, .. } => Some(marker),
+        _ => None,
+    };
+    let dead = rotation.dead_markers.iter().map(|dead| dead.marker);
+    dead.chain(intent).collect()
 }
 
 /// The secrets of ours that may be valid.

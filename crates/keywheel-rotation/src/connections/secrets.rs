@@ -7,7 +7,7 @@ use keywheel_core::{ClientId, ClientSecret, Cloud, KeyId, TenantId};
 
 use super::adopt::{adopt, fitting, has_room};
 use super::create::enrolled;
-use super::leave::ours;
+use super::leave::{ours, unresolved};
 use super::{ConnectionError, Connections, Requested, Result, changed, rotation_of, stays};
 
 impl Connections {
@@ -109,7 +109,8 @@ impl Connections {
     /// same application, what must be revoked there.
     ///
     /// Returns the secrets of ours that may live on, on the application before: revoke them there, or
-    /// delete the connection and create it anew instead.
+    /// delete the connection and create it anew instead. The journal names them too, and by display name
+    /// those that there may be and that were not looked for to the end.
     ///
     /// # Errors
     ///
@@ -151,7 +152,7 @@ impl Connections {
     async fn enrol_anew(&self, after: Connection, actor: &Actor) -> Result<Vec<KeyId>> {
         let first = RotationId::from(self.parts.entropy.uuid());
         let now = self.now();
-        let mut left = Vec::new();
+        let (mut left, mut in_doubt) = (Vec::new(), Vec::new());
         self.rewrite(after.id, actor, |connection| {
             can_be_enrolled_anew(connection)?;
             let same_application = connection.client == after.client;
@@ -160,10 +161,10 @@ impl Connections {
                     "the secret was rotated meanwhile; try again",
                 ));
             }
-            left = if same_application {
-                Vec::new()
+            (left, in_doubt) = if same_application {
+                (Vec::new(), Vec::new())
             } else {
-                ours(connection)
+                (ours(connection), unresolved(connection))
             };
             let before = std::mem::replace(connection, after.clone());
             connection.journal = before.journal;
@@ -179,6 +180,7 @@ impl Connections {
             Ok(Some(EventKind::Reenrolled {
                 client_id: connection.client,
                 left: left.clone(),
+                unresolved: in_doubt.clone(),
             }))
         })
         .await?;

@@ -230,6 +230,7 @@ impl Rotator {
     async fn retire(&self, connection: &Connection, key_id: KeyId) -> Outcome {
         let failed = |failure| Outcome::RemoveFailed { key_id, failure };
         if is_replaced(connection, key_id)
+            && !is_leaving(connection)
             && let Err(failure) = self.prove_current(connection).await
         {
             return if failure.is_refusal() {
@@ -278,6 +279,7 @@ impl Rotator {
             .filter(|_| is_given(&work.connection));
         let kind = EventKind::ConnectionDeleted {
             left: left.into_iter().collect(),
+            unresolved: Vec::new(),
         };
         let mut connection = work.connection.clone();
         let entry = connection.record(&Actor::engine(), self.now(), kind);
@@ -291,6 +293,12 @@ fn holds(connection: &Connection, key_id: KeyId) -> bool {
     let previous = secrets.and_then(|secrets| secrets.previous.as_ref()?.key_id);
     let candidate = rotation.and_then(|rotation| Some(rotation.candidate()?.key_id));
     [current, previous, candidate].contains(&Some(key_id))
+}
+
+/// A connection that is deleted needs no secret that works: all of them go.
+fn is_leaving(connection: &Connection) -> bool {
+    let rotation = connection.rotation.as_ref();
+    rotation.is_some_and(|rotation| rotation.farewell.is_some())
 }
 
 /// A secret that somebody gave is not ours to remove.

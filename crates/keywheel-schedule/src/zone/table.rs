@@ -122,14 +122,13 @@ pub(crate) enum Wall {
 ///
 /// Time is cut into segments in which the clock's distance from UTC does not change. A zone has some 260
 /// of them at ten bytes. Few begin in one stretch of 194 days, so a search starts at the first that may be
-/// meant and looks at four at once, where bisection would look at eight one after the other.
+/// meant and looks at one or two, where bisection would look at eight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Table {
-    /// The instant at which each segment ends, from `BASE`; the last never does, and neither does what comes
-    /// after it to fill up a search.
+    /// The instant at which each segment ends, from `BASE`; the last never does.
     ends: Box<[u32]>,
     /// The latest time that the wall clock has shown when each segment ends. It never falls, although the
-    /// clock does, and so can be searched. As long as `ends`.
+    /// clock does, and so can be searched.
     wall_ends: Box<[u32]>,
     /// The index in `kinds` for each segment.
     kind_of: Box<[u16]>,
@@ -143,8 +142,6 @@ pub(crate) struct Table {
 /// A stretch is 2^24 seconds, and as many as this make up all of `u32`.
 const STRETCHES: usize = 1 << (u32::BITS - STRETCH_BITS);
 const STRETCH_BITS: u32 = 24;
-/// How many ends a search looks at together.
-const AT_ONCE: usize = 4;
 
 impl Table {
     /// Reads a clock once a day, and finds each change to the second.
@@ -191,9 +188,6 @@ impl Table {
             latest = end.map_or(u32::MAX, |end| from_base(end + kind.offset).max(latest));
             wall_ends.push(latest);
         }
-        for ends in [&mut ends, &mut wall_ends] {
-            ends.extend([u32::MAX; AT_ONCE - 1]);
-        }
         let offsets = || kinds.iter().map(|kind| kind.offset);
         Self {
             lowest_offset: offsets().min().unwrap_or(0),
@@ -233,7 +227,7 @@ impl Table {
     pub(crate) fn least_after(&self, at: i64) -> i64 {
         let now = self.segment_at(at);
         let mut lowest = self.kind(now).offset;
-        for later in now + 1..self.segments() {
+        for later in now + 1..self.ends.len() {
             if self.start(later) > at + 2 * DAY {
                 break;
             }
@@ -258,7 +252,7 @@ impl Table {
     /// Returns when the clock shows `wall`.
     #[inline]
     pub(crate) fn at_wall(&self, wall: i64) -> Wall {
-        if self.segments() == 1 {
+        if self.ends.len() == 1 {
             return Wall::Once(self.showing(wall, 0));
         }
         // What ended before the clock, had it always been the fastest of all, showed this has ended.
@@ -283,7 +277,7 @@ impl Table {
     /// Returns the last moment after the segment at which the clock shows `wall`, if there is one. No two
     /// clocks are two days apart.
     fn last_at_wall(&self, wall: i64, segment: usize) -> Option<Moment> {
-        (segment + 1..self.segments())
+        (segment + 1..self.ends.len())
             .take_while(|later| self.start(*later) <= wall + 2 * DAY)
             .map(|later| (later, self.showing(wall, later)))
             .filter(|(later, moment)| (self.start(*later)..self.end(*later)).contains(&moment.at))
@@ -302,7 +296,7 @@ impl Table {
 
     #[inline]
     fn segment_at(&self, at: i64) -> usize {
-        if self.segments() == 1 {
+        if self.ends.len() == 1 {
             // UTC and its like, which never change.
             return 0;
         }
@@ -314,26 +308,15 @@ impl Table {
     /// of those that end before the stretch in which `from` lies.
     #[inline]
     fn search(&self, ends: &[u32], from: u32, key: u32) -> usize {
-        let mut start = usize::from(self.stretches[(from >> STRETCH_BITS) as usize]);
-        // Counted, not compared one by one: where in the stretch the key lies can't be foreseen, and a wrong
-        // guess costs a processor more than looking at all four.
-        while let Some(few) = ends[start..].first_chunk::<AT_ONCE>() {
-            let passed = few.iter().filter(|end| **end <= key).count();
-            start += passed;
-            if passed < AT_ONCE {
-                break;
-            }
-        }
-        start
-    }
-
-    fn segments(&self) -> usize {
-        self.kind_of.len()
+        let start = usize::from(self.stretches[(from >> STRETCH_BITS) as usize]);
+        let ends = &ends[start..];
+        let later = ends.iter().position(|end| *end > key);
+        start + later.unwrap_or(0)
     }
 
     /// Returns the instants at which the clock changes.
     pub(crate) fn changes(&self) -> impl Iterator<Item = i64> {
-        (1..self.segments()).map(|segment| self.start(segment))
+        (1..self.ends.len()).map(|segment| self.start(segment))
     }
 
     #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
-    Cause, Connection, Debt, DebtReason, Inspection, Listed, Phase, Rotation, TroubleKind,
+    Cause, Connection, Debt, DebtReason, Inspection, Listed, Origin, Phase, Rotation, TroubleKind,
 };
 use uuid::Uuid;
 
@@ -248,10 +248,16 @@ fn signature(connection: &Connection, at: DateTime<Utc>) -> String {
         .secrets()
         .and_then(|s| long(s.current.refused_since));
     let run = rotation.run.map(|run| run.promoted_at.is_some());
+    // Only a secret that was given is proven while another one is in doubt. With debts it is no other
+    // state, and there is no end of them.
+    let given = rotation
+        .candidate()
+        .is_some_and(|c| c.origin == Origin::Given);
+    let doubt = given && debts.is_empty() && rotation.dead_markers.iter().any(|dead| !dead.settled);
     let step = format!("{:?}", decide(connection, at, &policy()));
     let step = step.split(' ').next().unwrap_or_default();
     format!(
-        "{} {step} {refused:?} {debts:?} {candidate:?} {run:?} {} {} {}",
+        "{} {step} {refused:?} {debts:?} {candidate:?} {run:?} {doubt} {} {} {}",
         state(connection),
         rotation.abort,
         rotation.took_leave,
