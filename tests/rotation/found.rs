@@ -53,3 +53,60 @@ async fn a_connection_that_is_deleted_goes_with_its_last_secret() {
     let removals = removals.iter().filter(|name| **name == "remove").count();
     assert_eq!(removals, 1);
 }
+
+/// The save of a proof was made and its answer was lost; before it was tried again somebody paused the
+/// rotation. The proof was counted once more on the newer record.
+#[tokio::test(start_paused = true)]
+async fn a_proof_counts_once_however_often_it_is_saved() {
+    let rig = Rig::new(23);
+    let id = rig.create(settings()).await;
+    let rotator = rig.rotator();
+    let mut work = rotator.lease(id).await.unwrap();
+    rotator.advance(&mut work).await.unwrap();
+    let before = rig.load(id).await.journal.seq;
+    rig.effects.plan_named("save", Fate::AnswerLost);
+
+    let (connections, actor) = (rig.connections(), Actor::named("test"));
+    let pausing = async {
+        rig.pass(TimeDelta::milliseconds(50)).await;
+        connections.pause(id, "a look", &actor).await
+    };
+    let (advanced, paused) = tokio::join!(rotator.advance(&mut work), pausing);
+
+    advanced.unwrap();
+    paused.unwrap();
+    let connection = rig.load(id).await;
+    let candidate = connection.rotation.unwrap().candidate().unwrap().clone();
+    assert_eq!(candidate.proofs, 1);
+    assert_eq!(connection.journal.seq, before + 2);
+}
+
+/// A process stood still between a read and what it made of it, while a mint that was late arrived.
+#[tokio::test(start_paused = true)]
+async fn a_read_tells_of_the_time_when_it_was_asked_for() {
+    let rig = Rig::new(24);
+    let id = rig.create(settings()).await;
+    rig.effects.plan_named("mint", Fate::StopBefore);
+    let rotator = rig.rotator();
+    let mut work = rotator.lease(id).await.unwrap();
+    rig.effects
+        .run(rotator.advance(&mut work))
+        .await
+        .unwrap_err();
+    rig.run(id, TimeDelta::seconds(55)).await;
+    // Until the next read is due.
+    rig.pass(TimeDelta::seconds(2)).await;
+    let mut work = rotator.lease(id).await.unwrap();
+    let marker = work.connection().rotation.as_ref().unwrap().dead_markers[0].clone();
+    assert!(!marker.settled && marker.absent_reads > 3, "{marker:?}");
+
+    rig.effects.plan_named("inspect", Fate::Stall);
+    let mut late = Box::pin(rotator.advance(&mut work));
+    assert!(rig.effects.until_stalled(&mut late).await);
+    rig.pass(TimeDelta::seconds(20)).await;
+    rig.effects.let_go();
+    late.await.unwrap();
+
+    let rotation = rig.load(id).await.rotation.unwrap();
+    assert!(!rotation.dead_markers[0].settled);
+}

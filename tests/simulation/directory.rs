@@ -51,7 +51,7 @@ pub(crate) struct Secret {
     /// How many fresh tokens were obtained with it since a refusal was last stored.
     pub(crate) proofs: u32,
     /// Whether a read was answered after such a token.
-    pub(crate) read: bool,
+    pub(crate) read_by: Option<usize>,
     accepted: [Span; REPLICAS],
     listed: [Span; REPLICAS],
 }
@@ -164,7 +164,7 @@ impl Directory {
             end,
             removed: None,
             proofs: 0,
-            read: false,
+            read_by: None,
             accepted: span(lags.accept),
             listed: span(lags.list),
         };

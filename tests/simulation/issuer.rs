@@ -54,7 +54,7 @@ impl Issuer {
     ) -> Result<T, IssuerError> {
         let call = errand.call;
         let left = self.world.now();
-        self.world.state().leaves(left, errand);
+        self.world.state().leaves(self.process, left, errand);
         let fate = self.world.begin(self.process, call).await;
         let unknown = late.is_some();
         let answer = {
@@ -67,7 +67,7 @@ impl Issuer {
                     Err(lost(unknown))
                 }
                 (Fate::Late | Fate::CrashLate | Fate::RequestLost, _) => Err(lost(unknown)),
-                (Fate::Refused, _) => Err(passing(state, now, errand)),
+                (Fate::Refused, _) => Err(passing(state, self.process, now, errand)),
                 _ => {
                     let answer = carry_out(state, now);
                     let heard = answer.as_ref().map(|_| ()).map_err(IssuerError::kind);
@@ -107,7 +107,7 @@ impl Issuer {
     ) -> Result<(), IssuerError> {
         let of = (access.by, access.generation);
         if let Some(key_id) = self.kept_token(of, now).filter(|_| state.faults.tokens) {
-            note_read(state, key_id);
+            note_read(state, key_id, self.process);
             return Ok(());
         }
         let mut refused = Err(IssuerErrorKind::Refused);
@@ -118,7 +118,7 @@ impl Issuer {
             } = state;
             refused = directory.authenticate(access.client, text.expose(), now, chance);
             if let Ok(key_id) = refused {
-                note_read(state, key_id);
+                note_read(state, key_id, self.process);
                 self.keep_token(of, key_id, now);
                 return Ok(());
             }
@@ -128,9 +128,9 @@ impl Issuer {
 }
 
 /// A read was answered with a token of this secret.
-fn note_read(state: &mut State, key_id: KeyId) {
+fn note_read(state: &mut State, key_id: KeyId, process: usize) {
     if let Some(secret) = state.directory.secret_mut(key_id) {
-        secret.read = true;
+        secret.read_by = Some(process);
     }
 }
 
@@ -168,7 +168,7 @@ fn lost(unknown: bool) -> IssuerError {
 }
 
 /// A refusal that passes, at times with when to come back.
-fn passing(state: &mut State, now: Moment, errand: Errand) -> IssuerError {
+fn passing(state: &mut State, process: usize, now: Moment, errand: Errand) -> IssuerError {
     let kind = state.chance.pick(&[
         IssuerErrorKind::Busy,
         IssuerErrorKind::Throttled,
@@ -179,7 +179,7 @@ fn passing(state: &mut State, now: Moment, errand: Errand) -> IssuerError {
         return error(kind);
     }
     let after = state.chance.between(1, 180) * 1000;
-    state.throttled(errand, now.plus(after));
+    state.throttled(process, errand, now.plus(after));
     let told = state.mutant != Some(Mutant::ForgetsWhenToRetry);
     error(kind).with_retry_after(told.then_some(milliseconds(after)))
 }
@@ -208,7 +208,9 @@ impl CredentialIssuer for Issuer {
                 // generation left behind. A process that was overtaken takes nothing back.
                 let key_id = tried.key_id;
                 let stored = |record: &Record| record.has_read_with(key_id);
-                tried.read &= truth.records.iter().any(stored);
+                if tried.read_by == Some(self.process) && !truth.records.iter().any(stored) {
+                    tried.read_by = None;
+                }
             }
             if let Ok(key_id) = answer {
                 self.keep_token(key, key_id, now);

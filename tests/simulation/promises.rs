@@ -2,7 +2,7 @@ use keywheel_connection::{Connection, ConnectionId, Save, Trouble};
 use keywheel_core::KeyId;
 
 use super::faults::Call;
-use super::world::{Moment, State};
+use super::world::{Moment, PROCESSES, State};
 
 /// Who throttles says when to come back: whoever stored that comes no sooner (point 39).
 #[derive(Debug, Default)]
@@ -22,11 +22,14 @@ struct Promise {
     until: Moment,
     /// Whether the store knows of it: what only one process heard ends with it.
     stored: bool,
+    /// Which processes know of it: the one that heard it, and those that read it since. One that was
+    /// overtaken goes on with what it knew before.
+    known_to: [bool; PROCESSES],
 }
 
 impl State {
     /// A call was answered with `Retry-After`.
-    pub(crate) fn throttled(&mut self, errand: Errand, until: Moment) {
+    pub(crate) fn throttled(&mut self, process: usize, errand: Errand, until: Moment) {
         // A proof and a read serve several steps, and each step keeps a time of its own.
         if !matches!(errand.call, Call::Mint | Call::Remove) {
             return;
@@ -37,12 +40,21 @@ impl State {
             errand,
             until,
             stored: false,
+            known_to: std::array::from_fn(|other| other == process),
         });
+    }
+
+    /// A process takes the lease of a connection, and reads its record.
+    pub(crate) fn reads(&mut self, process: usize, id: ConnectionId) {
+        let Promises(promises) = &mut self.promises;
+        for promise in promises.iter_mut().filter(|p| p.errand.of == id) {
+            promise.known_to[process] |= promise.stored;
+        }
     }
 
     /// A call leaves. G7: not before the time that was stored. Who was overtaken removes what it minted
     /// itself, and knows of no time.
-    pub(crate) fn leaves(&mut self, now: Moment, errand: Errand) {
+    pub(crate) fn leaves(&mut self, process: usize, now: Moment, errand: Errand) {
         let record = self.truth.record(errand.of);
         if record.is_some_and(|record| record.owes_an_orphan(errand.about)) {
             return;
@@ -51,7 +63,8 @@ impl State {
         promises.retain(|promise| now < promise.until);
         let misled = self.truth.misled;
         let early = promises.iter().find(|promise| {
-            promise.errand == errand && promise.stored && now.plus(misled) < promise.until
+            let knows = promise.stored && promise.known_to[process];
+            knows && promise.errand == errand && now.plus(misled) < promise.until
         });
         if let Some(early) = early {
             let left = early.until.0 - now.0;
@@ -68,7 +81,7 @@ impl State {
         let mine = promises.iter_mut().filter(|p| p.errand.of == after.id);
         for promise in mine {
             promise.stored |= match promise.errand.about {
-                None => throttled(after, "mint") && after.rotation != before.rotation,
+                None => throttled(after, "mint") && trouble(after) != trouble(before),
                 Some(key_id) => {
                     throttled(after, "revoke") && attempts(after, key_id) > attempts(before, key_id)
                 }
@@ -79,9 +92,12 @@ impl State {
 
 /// Whether a step was throttled last.
 fn throttled(connection: &Connection, step: &str) -> bool {
-    let rotation = connection.rotation.as_ref();
     let hit = |trouble: &Trouble| trouble.step == step && trouble.message.contains("Throttled");
-    rotation.is_some_and(|rotation| rotation.trouble.as_ref().is_some_and(hit))
+    trouble(connection).is_some_and(hit)
+}
+
+fn trouble(connection: &Connection) -> Option<&Trouble> {
+    connection.rotation.as_ref()?.trouble.as_ref()
 }
 
 fn attempts(connection: &Connection, key_id: KeyId) -> Option<u32> {

@@ -196,11 +196,12 @@ impl Store {
 
     fn note_claims(&self, claims: &[Claimed]) {
         let (now, store_now) = (self.world.now(), self.world.store_now());
-        let State { rows, trace, .. } = &mut *self.world.state();
+        let state = &mut *self.world.state();
         for Claimed { lease, .. } in claims {
-            rows.held(lease, Some(store_now + lease.span));
+            state.rows.held(lease, Some(store_now + lease.span));
             let (id, fence) = (lease.connection, lease.fence.0);
-            trace.note(
+            state.reads(self.process, id);
+            state.trace.note(
                 now,
                 Some(self.process),
                 format_args!("leases {id}, fence {fence}"),

@@ -356,7 +356,7 @@ impl State {
             return self.broken(|| format!("G1: {key_id} was promoted, and a sink has it not"));
         }
         // A managed secret's token need not be good for a read; who manages it reads.
-        let read = secret.read || after.credential.via().is_some();
+        let read = secret.read_by.is_some() || after.credential.via().is_some();
         if secret.proofs < wanted || !read {
             let (key_id, proofs) = (secret.key_id, secret.proofs);
             self.broken(|| {
@@ -370,7 +370,7 @@ impl State {
         let secrets = record.connection.secrets();
         let key_id = secrets.and_then(|secrets| secrets.current.key_id);
         let secret = key_id.and_then(|key_id| self.directory.secret(key_id));
-        if secret.is_none_or(|secret| secret.proofs == 0 || !secret.read) {
+        if secret.is_none_or(|secret| secret.proofs == 0 || secret.read_by.is_none()) {
             self.broken(|| format!("G1: {key_id:?} was taken over untried"));
         }
     }

@@ -35,7 +35,11 @@ pub(crate) enum Outcome {
     },
     Finished,
     InspectFailed(Failure),
-    Inspected(Inspection),
+    Inspected {
+        /// When the read was asked for: what it does not show was not there then.
+        sent_at: DateTime<Utc>,
+        read: Inspection,
+    },
     Intended {
         rotation: RotationId,
         cause: Cause,
@@ -111,7 +115,7 @@ pub(crate) fn apply(
         (Some(secrets), None) => change.without_rotation(secrets, outcome),
         (None, _) => {}
     }
-    if let Outcome::Inspected(read) | Outcome::Proved { read: Some(read) } = outcome {
+    if let Outcome::Inspected { read, .. } | Outcome::Proved { read: Some(read) } = outcome {
         connection.application.get_or_insert(read.application);
     }
     let actor = Actor::engine();
@@ -176,7 +180,9 @@ impl Change<'_> {
             Outcome::RemoveFailed { key_id, failure } => {
                 self.remove_failed(rotation, secrets, *key_id, failure);
             }
-            Outcome::Inspected(read) => self.inspected(rotation, secrets, read),
+            Outcome::Inspected { sent_at, read } => {
+                self.inspected(rotation, secrets, read, *sent_at);
+            }
             Outcome::InspectFailed(failure) => self.inspect_failed(rotation, secrets, failure),
             Outcome::Delivered { sink } => self.delivered(rotation, secrets, sink),
             Outcome::DeliveryFailed { sink, failure } => {

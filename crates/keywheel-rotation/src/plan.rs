@@ -143,7 +143,8 @@ impl DryRun<'_> {
             }
             Step::Inspect => {
                 self.call(Call::ReadApplication, None);
-                self.apply(&Outcome::Inspected(self.nothing_new()));
+                let (sent_at, read) = (self.now, self.nothing_new());
+                self.apply(&Outcome::Inspected { sent_at, read });
             }
             Step::Retire { key_id } => {
                 if self.is_proven_anew(key_id) {

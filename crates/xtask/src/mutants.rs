@@ -75,8 +75,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "believe one read",
         file: "crates/keywheel-rotation/src/apply/reading.rs",
-        from: "            let old = self.now - debt.since >= self.policy.settle;\n",
-        to: "            let old = self.now >= debt.since;\n",
+        from: "            let old = sent_at - debt.since >= self.policy.settle;\n",
+        to: "            let old = sent_at >= debt.since;\n",
     },
     Mutant {
         name: "take a failed removal for gone",
@@ -174,14 +174,14 @@ fn restore(copy: &Path, file: &str) -> std::io::Result<()> {
 /// A mutant that makes the tests wait for ever is noticed too. They take a minute.
 const PATIENCE: &str = "900";
 
-/// Runs the tests in the target folder of the workspace, where the dependencies are built already.
+/// Runs the tests in a target folder of their own: Cargo would take a mutant's libraries for the workspace's.
 fn tests(copy: &Path) -> &'static str {
     let cargo = |words: &str| {
         let mut command = Command::new("timeout");
         let quiet = command
             .args([PATIENCE, env!("CARGO")])
             .args(words.split_whitespace())
-            .env("CARGO_TARGET_DIR", root().join("target"))
+            .env("CARGO_TARGET_DIR", copy.join("target"))
             .current_dir(copy)
             .stdout(Stdio::null())
             .stderr(Stdio::null());

@@ -267,6 +267,21 @@ async fn another_secret_of_the_same_application_keeps_what_must_be_revoked() {
     rig.assert_clean(id, 4).await;
 }
 
+/// The secrets before it are still accepted, but nobody holds them any more.
+#[tokio::test(start_paused = true)]
+async fn a_secret_of_the_same_application_that_is_refused_is_a_lock_out() {
+    let rig = Rig::new(313);
+    let (id, _, _) = in_grace(&rig).await;
+    let given = rig.directory.add_secret("another");
+    change(&rig, id, ours(), &given).await.unwrap();
+    rig.watch.end();
+    rig.directory.remove_secret(given.key_id);
+
+    rig.run(id, TimeDelta::hours(3)).await;
+
+    assert_eq!(rig.status(id).await.health, Health::LockedOut);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_connection_whose_application_is_gone_can_be_given_another_one() {
     let rig = Rig::new(312);

@@ -1,4 +1,4 @@
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{DeadMarker, Inspection, Rotation, Secrets};
 
 use super::{Change, end_trouble, is_ours};
@@ -10,13 +10,20 @@ impl Change<'_> {
         rotation: &mut Rotation,
         secrets: &mut Secrets,
         read: &Inspection,
+        sent_at: DateTime<Utc>,
     ) {
-        self.look_for_markers(rotation, secrets, read);
-        self.look_for_debts(rotation, secrets, read);
+        self.look_for_markers(rotation, secrets, read, sent_at);
+        self.look_for_debts(rotation, secrets, read, sent_at);
         end_trouble(rotation, &["inspect"]);
     }
 
-    fn look_for_markers(&mut self, rotation: &mut Rotation, secrets: &Secrets, read: &Inspection) {
+    fn look_for_markers(
+        &mut self,
+        rotation: &mut Rotation,
+        secrets: &Secrets,
+        read: &Inspection,
+        sent_at: DateTime<Utc>,
+    ) {
         let mut kept = Vec::new();
         for mut dead in std::mem::take(&mut rotation.dead_markers) {
             let mut listed = read.secrets.iter();
@@ -26,7 +33,7 @@ impl Change<'_> {
                 if !is_ours(rotation, secrets, key_id) {
                     self.orphan(rotation, dead.marker, key_id);
                 }
-            } else if dead.next_at > self.now || self.still_watched(&mut dead) {
+            } else if dead.next_at > self.now || self.still_watched(&mut dead, sent_at) {
                 kept.push(dead);
             }
         }
@@ -35,9 +42,10 @@ impl Change<'_> {
 
     /// Counts a read that did not show the marker, and sets when to look again: soon until it is settled,
     /// then ever more seldom.
-    fn still_watched(&self, dead: &mut DeadMarker) -> bool {
+    fn still_watched(&self, dead: &mut DeadMarker, sent_at: DateTime<Utc>) -> bool {
         dead.absent_reads = dead.absent_reads.saturating_add(1);
-        let age = self.now - dead.since;
+        // The process may have stood still since.
+        let age = sent_at - dead.since;
         let agreed = dead.absent_reads >= self.policy.agreeing_reads;
         dead.settled |= agreed && age >= self.policy.settle;
         dead.next_at = if !dead.settled {
@@ -55,6 +63,7 @@ impl Change<'_> {
         rotation: &mut Rotation,
         secrets: &mut Secrets,
         read: &Inspection,
+        sent_at: DateTime<Utc>,
     ) {
         let mut gone = Vec::new();
         let mut debts = rotation.debts.iter_mut();
@@ -68,7 +77,7 @@ impl Change<'_> {
             }
             debt.absent_reads = debt.absent_reads.saturating_add(1);
             // A secret that was just minted may not be known everywhere, whatever became of it since.
-            let old = self.now - debt.since >= self.policy.settle;
+            let old = sent_at - debt.since >= self.policy.settle;
             if old && debt.absent_reads >= self.policy.agreeing_reads {
                 gone.push(debt.key_id);
             }

@@ -86,8 +86,10 @@ impl Change<'_> {
         let repairs = rotation
             .run
             .is_some_and(|run| run.cause == Cause::Repair && run.promoted_at.is_none());
-        if repairs && rotation.candidate().is_none() && refused >= self.policy.patience {
-            // The repair could not mint, so the one before does not work any more either.
+        // The repair could not mint, so the one before does not work any more either; or nobody holds its
+        // text, as after the credential was changed.
+        let alone = repairs || secrets.previous.is_none();
+        if alone && rotation.candidate().is_none() && refused >= self.policy.patience {
             trouble.kind = TroubleKind::LockedOut;
         }
         self.troubled(rotation, trouble.during("revoke"));

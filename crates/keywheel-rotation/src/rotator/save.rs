@@ -44,20 +44,37 @@ impl Rotator {
                 StoreErrorKind::Conflict | StoreErrorKind::LeaseLost => self.newest(work).await?,
                 _ => return Err(error.into()),
             };
-            // A save that was reported lost may have been made after all.
-            if newest.connection.journal == change.connection.journal {
+            let made = self.was_made(&change, &newest.connection).await?;
+            let unchanged = newest.connection.journal == change.connection.journal;
+            if made {
                 self.committed(work, *change, newest.version);
-                return Ok(true);
-            }
-            if error.kind() == StoreErrorKind::LeaseLost {
+            } else if error.kind() == StoreErrorKind::LeaseLost {
                 return Err(error.into());
+            }
+            if made && unchanged {
+                return Ok(true);
             }
             work.connection = newest.connection;
             work.version = newest.version;
             if fold == Fold::Nothing {
                 return Ok(false);
             }
+            if made {
+                return Ok(true);
+            }
         }
+    }
+
+    /// A save that was reported lost may have been made after all, and somebody may have changed the
+    /// connection since: the journal tells.
+    async fn was_made(&self, change: &Change, newest: &Connection) -> Result<bool, StoreError> {
+        let ours = change.connection.journal;
+        if change.entries.is_empty() || newest.journal.seq <= ours.seq {
+            return Ok(newest.journal == ours);
+        }
+        let store = &self.parts().store;
+        let at = store.journal(newest.id, ours.seq - 1, 1).await?;
+        Ok(at.first().is_some_and(|entry| entry.digest == ours.digest))
     }
 
     /// Writes a change; again while the store does not answer.

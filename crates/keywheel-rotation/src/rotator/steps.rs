@@ -221,8 +221,9 @@ impl Rotator {
     }
 
     async fn inspect(&self, connection: &Connection) -> Outcome {
+        let sent_at = self.now();
         match self.read_by_authority(connection).await {
-            Ok(read) => Outcome::Inspected(read),
+            Ok(read) => Outcome::Inspected { sent_at, read },
             Err(failure) => Outcome::InspectFailed(failure),
         }
     }

@@ -47,7 +47,11 @@ fn read(secrets: Vec<Listed>) -> Inspection {
 }
 
 /// Everything that can come of an effect, in words.
-fn outcomes(connection: &Connection, step: &Step) -> Vec<(&'static str, Outcome)> {
+fn outcomes(
+    connection: &Connection,
+    step: &Step,
+    sent_at: DateTime<Utc>,
+) -> Vec<(&'static str, Outcome)> {
     let rotation = connection.rotation.as_ref().expect("it rotates");
     match step {
         Step::Mint { cause, .. } => vec![(
@@ -73,9 +77,13 @@ fn outcomes(connection: &Connection, step: &Step) -> Vec<(&'static str, Outcome)
                 .dead_markers
                 .iter()
                 .map(|dead| Listed::new(Some(key(30)), Some(dead.marker.to_string())));
+            let inspected = |listed| Outcome::Inspected {
+                sent_at,
+                read: read(listed),
+            };
             vec![
-                ("orphan found", Outcome::Inspected(read(listed.collect()))),
-                ("not found", Outcome::Inspected(read(Vec::new()))),
+                ("orphan found", inspected(listed.collect())),
+                ("not found", inspected(Vec::new())),
                 ("trouble", Outcome::InspectFailed(transient())),
             ]
         }
@@ -195,7 +203,7 @@ impl Walk {
             self.edges
                 .insert((state(from), "[*]", "deleted".to_owned()));
         }
-        for (what, outcome) in outcomes(from, &step) {
+        for (what, outcome) in outcomes(from, &step, at) {
             self.apply(from, what, &outcome, at);
         }
         for (what, verb) in verbs() {
