@@ -5,11 +5,12 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use keywheel::Keywheel;
 use keywheel::connection::{
-    Actor, Cause, ConnectionId, ConnectionStore, KeyRing, RotationSettings, Seconds,
+    Actor, Cause, ConnectionId, ConnectionStore, KeyRing, Page, RotationSettings, Seconds,
+    Versioned,
 };
-use keywheel::core::{ClientSecret, Cloud, Secret};
+use keywheel::core::{ClientSecret, Clock, Cloud, Secret, SystemClock};
 use keywheel::postgres::PostgresStore;
-use keywheel::rotation::NewConnection;
+use keywheel::rotation::{NewConnection, Policy, Status};
 use keywheel::schedule::Schedule;
 use keywheel_testkit::{PostgresOptions, PostgresServer};
 use tokio::process::{Child, Command};
@@ -123,16 +124,30 @@ impl Fleet {
         }
     }
 
-    /// How many connections are settled at `generation`.
+    /// How many connections are settled at `generation`; none while the database is down.
     pub(crate) async fn settled(&self, generation: u64) -> usize {
+        let (now, policy) = (SystemClock::new().now(), Policy::default());
+        let is_settled = |stored: &&Versioned| {
+            let status = Status::of(&stored.connection, now, &policy);
+            status.is_settled() && status.generation >= generation
+        };
         let mut settled = 0;
-        for member in &self.members {
-            let Ok(status) = self.keywheel.connections().status(member.id).await else {
+        let mut last: Option<Versioned> = None;
+        loop {
+            let page = Page::of_all(500);
+            let page = match &last {
+                Some(last) => page.after(&last.connection),
+                None => page,
+            };
+            let Ok(page) = self.store.list(page).await else {
                 return 0;
             };
-            settled += usize::from(status.is_settled() && status.generation >= generation);
+            settled += page.iter().filter(is_settled).count();
+            match page.into_iter().last() {
+                Some(stored) => last = Some(stored),
+                None => return settled,
+            }
         }
-        settled
     }
 
     /// The generation and text of the current secret, read from the database.

@@ -58,7 +58,7 @@ async fn rotate_while(fleet: &Fleet, chaos: &mut Chaos<'_>) -> u64 {
             fleet.request().await;
         }
         until_settled(fleet, rounds, Some(chaos)).await;
-        if rounds >= 5 && chaos.is_enough(cases(10, 100)) {
+        if rounds >= 5 && chaos.is_enough(cases(10, 50)) {
             return rounds;
         }
     }

@@ -97,7 +97,7 @@ async fn a_read_tells_of_the_time_when_it_was_asked_for() {
     // Until the next read is due.
     rig.pass(TimeDelta::seconds(2)).await;
     let mut work = rotator.lease(id).await.unwrap();
-    let marker = work.connection().rotation.as_ref().unwrap().dead_markers[0].clone();
+    let marker = work.connection().rotation.as_ref().unwrap().dead_markers[0];
     assert!(!marker.settled && marker.absent_reads > 3, "{marker:?}");
 
     rig.effects.plan_named("inspect", Fate::Stall);

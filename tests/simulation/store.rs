@@ -12,7 +12,7 @@ use keywheel_connection::{
 use super::faults::{Call, Fate};
 use super::mutant::Mutant;
 use super::nature::Landing;
-use super::world::{Moment, PROCESSES, State, World};
+use super::world::{Moment, PROCESSES, World};
 
 /// The store as one process reaches it: a memory store that is away at times, loses requests and answers,
 /// and carries out late what nobody waits for any more. It forgets nothing that it acknowledged.

@@ -172,7 +172,7 @@ fn restore(copy: &Path, file: &str) -> std::io::Result<()> {
 }
 
 /// A mutant that makes the tests wait for ever is noticed too. They take a minute.
-const PATIENCE: &str = "900";
+const PATIENCE: &str = "300";
 
 /// Runs the tests in a target folder of their own: Cargo would take a mutant's libraries for the workspace's.
 fn tests(copy: &Path) -> &'static str {
