@@ -27,6 +27,7 @@ mod people;
 mod ports;
 mod process;
 mod promises;
+mod record;
 mod rest;
 mod scenario;
 mod store;

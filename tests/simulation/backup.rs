@@ -2,8 +2,8 @@ use futures_util::FutureExt;
 use keywheel_connection::ConnectionStore;
 
 use super::nature::Landing;
+use super::record::Record;
 use super::store::Rows;
-use super::truth::Record;
 use super::world::World;
 
 /// The store as it was when it was backed up.

@@ -5,8 +5,8 @@ use keywheel_rotation::{ConnectionError, Connections, Farewell};
 use super::administrators::add;
 use super::directory::{By, Lags};
 use super::enrolment::tenant;
+use super::record::Record;
 use super::rest::forgotten;
-use super::truth::Record;
 use super::world::{PEOPLE, State, World};
 
 /// Does what the trouble asks for.

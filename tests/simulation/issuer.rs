@@ -13,7 +13,7 @@ use super::faults::{Call, Fate};
 use super::mutant::Mutant;
 use super::nature::Landing;
 use super::promises::Errand;
-use super::truth::Record;
+use super::record::Record;
 use super::world::{Moment, State, World, milliseconds};
 
 /// The directory as one process reaches it.

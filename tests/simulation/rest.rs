@@ -6,8 +6,8 @@ use keywheel_rotation::{Connections, Health, Status};
 use super::faults::Faults;
 use super::help::help;
 use super::ports::policy;
+use super::record::Record;
 use super::scenario::DAY;
-use super::truth::Record;
 use super::world::{Moment, PEOPLE, PROCESSES, State, World};
 
 /// How long after the last fault everything must be at rest, in milliseconds: the longest grace, a day,

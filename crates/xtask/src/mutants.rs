@@ -124,7 +124,7 @@ pub(crate) fn run(only: Option<&str>) -> ExitCode {
             Ok(()) => tests(&copy),
             Err(problem) => problem,
         };
-        survivors += u32::from(came_of_it != "killed");
+        survivors += u32::from(!came_of_it.starts_with("killed"));
         println!("{:44} {came_of_it}", mutant.name);
         if let Err(error) = restore(&copy, mutant.file) {
             eprintln!("{}: {error}", mutant.file);
@@ -171,31 +171,36 @@ fn restore(copy: &Path, file: &str) -> std::io::Result<()> {
     fs::copy(root().join(file), copy.join(file)).map(drop)
 }
 
-/// A mutant that makes the tests wait for ever is noticed too. They take a minute.
-const PATIENCE: &str = "300";
+/// How many seconds the tests may take on a mutant. On the engine as it is they take one to two minutes.
+const PATIENCE: &str = "600";
 
 /// Runs the tests in a target folder of their own: Cargo would take a mutant's libraries for the workspace's.
 fn tests(copy: &Path) -> &'static str {
-    let cargo = |words: &str| {
-        let mut command = Command::new("timeout");
+    let code = |command: &mut Command| {
         let quiet = command
-            .args([PATIENCE, env!("CARGO")])
-            .args(words.split_whitespace())
             .env("CARGO_TARGET_DIR", copy.join("target"))
             .current_dir(copy)
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        quiet.status().is_ok_and(|status| status.success())
+        quiet.status().ok().and_then(|status| status.code())
     };
-    // The features of the whole workspace, so that no dependency is built anew.
-    let all = "test --workspace --all-features --locked";
-    if !cargo(&format!("{all} --test rotation --no-run")) {
-        return "does not compile: correct the mutant";
-    }
     // One failure is enough.
-    if cargo(&format!("{all} --test rotation")) && cargo(&format!("{all} --lib decide")) {
-        "SURVIVED"
-    } else {
-        "killed"
+    for wanted in ["--test rotation", "--lib decide"] {
+        // The features of the whole workspace, so that no dependency is built anew.
+        let words = format!("test --workspace --all-features --locked {wanted}");
+        let words: Vec<_> = words.split(' ').collect();
+        let cargo = env!("CARGO");
+        if code(Command::new(cargo).args(&words).arg("--no-run")) != Some(0) {
+            return "does not compile: correct the mutant";
+        }
+        match code(Command::new("timeout").args([PATIENCE, cargo]).args(&words)) {
+            Some(0) => {}
+            Some(HUNG) => return "killed: the tests hung",
+            _ => return "killed",
+        }
     }
+    "SURVIVED"
 }
+
+/// What timeout(1) says of a program that it ended.
+const HUNG: i32 = 124;
