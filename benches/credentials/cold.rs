@@ -59,17 +59,18 @@ fn over_loopback() -> Times {
     let credential = ClientSecretCredential::new(endpoint(http, &cloud), client(), secret());
     let runtime = runtime();
     let in_task = |work| runtime.block_on(runtime.spawn(work)).unwrap();
+    let request = graph();
     let plain = Plain {
         client: reqwest::Client::builder().build().unwrap(),
         url: format!("{origin}/{TENANT}/oauth2/v2.0/token"),
     };
     Race::new("cold tokens from a loopback server", TOKENS)
         .with("keywheel", || {
-            let credential = credential.clone();
+            let (credential, plain) = (credential.clone(), request.clone());
             let work: Work = Box::pin(async move {
-                let mut last = credential.get_token(&graph()).await.unwrap();
+                let mut last = credential.get_token(&plain).await.unwrap();
                 for _ in 0..TOKENS {
-                    let request = graph().rejecting(&last);
+                    let request = plain.clone().rejecting(&last);
                     last = credential.get_token(&request).await.unwrap();
                 }
             });
