@@ -24,6 +24,7 @@ mod entropy;
 mod http;
 mod id;
 mod report;
+mod request_id;
 mod retry;
 mod secret;
 
@@ -46,5 +47,6 @@ pub use self::id::{
     ApplicationObjectId, ClientId, InvalidId, KeyId, ServicePrincipalObjectId, TenantId,
 };
 pub use self::report::Report;
+pub use self::request_id::RequestIds;
 pub use self::retry::{RetryPolicy, retry_after};
 pub use self::secret::Secret;

@@ -354,8 +354,9 @@ impl<S> Inner<S> {
     /// Puts `token` in the place of its predecessor. The caller holds the lock.
     fn keep(&self, key: Key, token: &AccessToken) {
         let now = self.clock.now();
-        let mut tokens = self.tokens.load().as_ref().clone();
-        tokens.retain(|held| now < held.token.expires_on && !held.key.is_replaced_by(&key));
+        let tokens = self.tokens.load();
+        let stay = |held: &&Held| now < held.token.expires_on && !held.key.is_replaced_by(&key);
+        let mut tokens: Vec<_> = tokens.iter().filter(stay).cloned().collect();
         if tokens.len() >= MOST_TOKENS {
             tokens.sort_by_key(|held| held.token.expires_on);
             tokens.remove(0);

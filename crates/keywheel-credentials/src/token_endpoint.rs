@@ -8,11 +8,11 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Request;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Method, Request, Uri};
 use keywheel_core::{
     ClientSecret, Clock, Cloud, CredentialError, CredentialErrorKind, Entropy, FreshConnection,
-    HttpSend, RetryPolicy, SystemClock, SystemEntropy, TenantId, TransportError,
+    HttpSend, RequestIds, RetryPolicy, SystemClock, SystemEntropy, TenantId, TransportError,
     TransportErrorKind,
 };
 use tracing::{Instrument, Span, debug, debug_span};
@@ -52,6 +52,9 @@ struct Inner {
     cloud: Cloud,
     tenant: TenantId,
     url: Url,
+    /// The same, as requests have it: to read it anew for each takes as long as to read the answer.
+    uri: Option<Uri>,
+    ids: RequestIds,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     retry: RetryPolicy,
@@ -61,11 +64,14 @@ impl TokenEndpoint {
     /// Returns the token endpoint that `tenant` has in `cloud`, asked over `http`.
     #[must_use]
     pub fn new(http: impl HttpSend + 'static, cloud: &Cloud, tenant: &TenantId) -> Self {
+        let url = cloud.token_endpoint(tenant);
         Self(Arc::new(Inner {
             http: Arc::new(http),
             cloud: cloud.clone(),
             tenant: tenant.clone(),
-            url: cloud.token_endpoint(tenant),
+            uri: Uri::try_from(url.as_str()).ok(),
+            url,
+            ids: RequestIds::default(),
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(SystemEntropy::new()),
             retry: RetryPolicy::default(),
@@ -83,7 +89,9 @@ impl TokenEndpoint {
     /// Default: the system's.
     #[must_use]
     pub fn with_entropy(mut self, entropy: impl Entropy + 'static) -> Self {
-        Arc::make_mut(&mut self.0).entropy = Arc::new(entropy);
+        let inner = Arc::make_mut(&mut self.0);
+        inner.entropy = Arc::new(entropy);
+        inner.ids = RequestIds::default();
         self
     }
 
@@ -168,7 +176,7 @@ impl TokenEndpoint {
     async fn attempt(&self, form: &Form, proof: Proof<'_>) -> Result<Grant, Failure> {
         let proven = proof.add_to(form, self).await;
         let form = &proven.map_err(Failure::before_sending)?;
-        let request_id = self.0.entropy.uuid();
+        let request_id = self.0.ids.next(self.entropy());
         let sent_at = self.0.clock.now();
         let request = self.request(form, request_id)?;
         let answer = self.0.http.send(request).await;
@@ -190,15 +198,19 @@ impl TokenEndpoint {
     }
 
     fn request(&self, form: &Form, request_id: Uuid) -> Result<Request<Bytes>, Failure> {
-        let request = Request::post(self.0.url.as_str())
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .header(ACCEPT, "application/json")
-            // Entra takes this id for its correlation id, and logs it even if its answer gets lost.
-            .header("client-request-id", request_id.to_string())
-            .body(form.encode());
-        let mut request = request.map_err(|error| {
-            self.no_answer(TransportError::new(TransportErrorKind::Other).with_source(error))
+        let uri = self.0.uri.clone().ok_or_else(|| {
+            let error = TransportError::new(TransportErrorKind::Other);
+            self.no_answer(error.with_source("the address of the token endpoint is no URI"))
         })?;
+        let mut request = Request::new(form.encode());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri;
+        let headers = request.headers_mut();
+        headers.reserve(4);
+        headers.insert(CONTENT_TYPE, FORM);
+        headers.insert(ACCEPT, JSON);
+        // Entra takes this id for its correlation id, and logs it even if its answer gets lost.
+        headers.insert(CLIENT_REQUEST_ID, header(request_id));
         if form.wants_fresh_connection() {
             request.extensions_mut().insert(FreshConnection);
         }
@@ -249,6 +261,16 @@ impl Proof<'_> {
             Self::Secret(secret) => form.clone().with_secret("client_secret", secret.value()),
         })
     }
+}
+
+const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+fn header(id: Uuid) -> HeaderValue {
+    let mut buffer = Uuid::encode_buffer();
+    let text = id.hyphenated().encode_lower(&mut buffer);
+    HeaderValue::from_str(text).expect("hexadecimal digits and hyphens are a header value")
 }
 
 /// RFC 7523, section 2.2.

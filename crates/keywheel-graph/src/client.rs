@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use keywheel_core::{
-    Clock, Cloud, Entropy, HttpSend, RetryPolicy, SystemClock, SystemEntropy, TokenCredential,
-    TokenRequest,
+    Clock, Cloud, Entropy, HttpSend, RequestIds, RetryPolicy, SystemClock, SystemEntropy,
+    TokenCredential, TokenRequest,
 };
 
 use crate::application::ApplicationClient;
@@ -33,6 +33,7 @@ struct Inner {
     token: TokenRequest,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    ids: RequestIds,
     retry: RetryPolicy,
     traffic: Traffic,
 }
@@ -52,6 +53,7 @@ impl GraphClient {
             token: TokenRequest::new(cloud.graph_scope()),
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(SystemEntropy::new()),
+            ids: RequestIds::default(),
             retry: RetryPolicy::default(),
             traffic: Traffic::default(),
         }))
@@ -67,7 +69,9 @@ impl GraphClient {
     /// Sets where request ids and jitter come from.
     #[must_use]
     pub fn with_entropy(mut self, entropy: impl Entropy + 'static) -> Self {
-        Arc::make_mut(&mut self.0).entropy = Arc::new(entropy);
+        let inner = Arc::make_mut(&mut self.0);
+        inner.entropy = Arc::new(entropy);
+        inner.ids = RequestIds::default();
         self
     }
 

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 use keywheel_core::{ClientId, Scope, Secret};
 use url::form_urlencoded::Serializer;
@@ -14,7 +16,8 @@ pub(crate) struct Form {
 
 #[derive(Clone, Debug)]
 enum Field {
-    Plain(String),
+    /// Shared by the copies of a form: each attempt adds its proof to one.
+    Plain(Arc<str>),
     Secret(Secret),
 }
 
@@ -46,19 +49,18 @@ impl GrantType {
 
 impl Form {
     pub(crate) fn new(client: ClientId, grant_type: GrantType, scopes: &[Scope]) -> Self {
-        let scopes: Vec<_> = scopes.iter().map(Scope::as_str).collect();
         Self {
             client,
-            fields: Vec::new(),
+            fields: Vec::with_capacity(4),
             fresh_connection: false,
             grant_type,
         }
         .with("client_id", client.to_string())
         .with("grant_type", grant_type.as_str())
-        .with("scope", scopes.join(" "))
+        .with("scope", joined(scopes))
     }
 
-    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<Arc<str>>) -> Self {
         self.fields.push((name, Field::Plain(value.into())));
         self
     }
@@ -72,8 +74,7 @@ impl Form {
     pub(crate) fn with_scope(mut self, scope: &str) -> Self {
         for (name, value) in &mut self.fields {
             if let ("scope", Field::Plain(scopes)) = (*name, value) {
-                scopes.push(' ');
-                scopes.push_str(scope);
+                *scopes = format!("{scopes} {scope}").into();
             }
         }
         self
@@ -130,6 +131,16 @@ impl Form {
         secrets.fold(text.to_owned(), |text, secret| {
             text.replace(secret.expose(), "[redacted]")
         })
+    }
+}
+
+fn joined(scopes: &[Scope]) -> Arc<str> {
+    match scopes {
+        [one] => one.as_str().into(),
+        _ => {
+            let scopes: Vec<_> = scopes.iter().map(Scope::as_str).collect();
+            scopes.join(" ").into()
+        }
     }
 }
 

@@ -202,7 +202,7 @@ struct RequestId(HeaderValue);
 impl RequestId {
     fn new(client: &GraphClient) -> Self {
         let mut buffer = uuid::Uuid::encode_buffer();
-        let text = client.entropy().uuid();
+        let text = client.0.ids.next(client.entropy());
         let text = text.hyphenated().encode_lower(&mut buffer);
         Self(
             HeaderValue::from_str(text).expect("hexadecimal digits and hyphens are a header value"),
