@@ -140,7 +140,7 @@ fn in_words(ahead: TimeDelta) -> String {
     } else {
         "ahead of"
     };
-    let seconds = ahead.num_seconds().abs();
+    let seconds = (ahead.num_milliseconds().abs() + 500) / 1000;
     format!("; it is {seconds} seconds {way} Entra's (NTP sets it)")
 }
 
