@@ -1,17 +1,24 @@
 use std::collections::HashSet;
+use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keywheel_connection::{StoreError, Version};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
 
 use crate::change::Change;
+use crate::company::Company;
 use crate::database::Database;
 use crate::error::{again, closed};
 
-/// A few tasks that save: what arrives while they wait for the server goes into one statement together.
+/// A task that saves: what arrives while it waits for the server goes into the next statement together.
+///
+/// One statement at a time, as the journal lets one transaction in at a time, until that is on the disk: two
+/// half as big would take nearly twice as long.
 #[derive(Debug)]
-pub(crate) struct Writers {
+pub(crate) struct Writer {
     queue: UnboundedSender<Job>,
 }
 
@@ -21,14 +28,11 @@ struct Job {
     reply: oneshot::Sender<Result<Version, StoreError>>,
 }
 
-impl Writers {
-    /// Starts the tasks on the present runtime. They end with this value.
+impl Writer {
+    /// Starts the task on the present runtime. It ends with this value.
     pub(crate) fn start(database: &Arc<Database>) -> Self {
         let (queue, jobs) = unbounded_channel();
-        let jobs = Arc::new(Mutex::new(jobs));
-        for _ in 0..WRITERS {
-            tokio::spawn(run(database.clone(), jobs.clone()));
-        }
+        tokio::spawn(run(database.clone(), jobs));
         Self { queue }
     }
 
@@ -40,18 +44,49 @@ impl Writers {
     }
 }
 
-async fn run(database: Arc<Database>, jobs: Arc<Mutex<UnboundedReceiver<Job>>>) {
-    loop {
-        let mut batch = Vec::new();
-        if jobs.lock().await.recv_many(&mut batch, BATCH).await == 0 {
-            return;
-        }
-        while !batch.is_empty() {
-            let rest = split_off_doubles(&mut batch);
-            commit(&database, batch).await;
-            batch = rest;
+async fn run(database: Arc<Database>, mut jobs: UnboundedReceiver<Job>) {
+    let mut batch = Vec::new();
+    let mut company = Company::default();
+    let mut slow = None;
+    while jobs.recv_many(&mut batch, BATCH).await > 0 {
+        company.gather(&mut jobs, &mut batch).await;
+        let (begun, count) = (Instant::now(), batch.len());
+        let mut saving = Box::pin(save_all(database.clone(), mem::take(&mut batch)));
+        match timeout(SLOW, &mut saving).await {
+            Ok(answers) => {
+                company.expect(jobs.len() + count, begun.elapsed());
+                send(answers);
+            }
+            Err(_) => {
+                // What it waits for is not to hold up the others, unless they wait for the same.
+                let saved = tokio::spawn(async { send(saving.await) });
+                if let Some(slower) = slow.replace(saved) {
+                    drop(slower.await);
+                }
+            }
         }
     }
+}
+
+type Answer = (
+    oneshot::Sender<Result<Version, StoreError>>,
+    Result<Version, StoreError>,
+);
+
+fn send(answers: Vec<Answer>) {
+    for (reply, answer) in answers {
+        drop(reply.send(answer));
+    }
+}
+
+async fn save_all(database: Arc<Database>, mut batch: Vec<Job>) -> Vec<Answer> {
+    let mut answers = Vec::with_capacity(batch.len());
+    while !batch.is_empty() {
+        let rest = split_off_doubles(&mut batch);
+        commit(&database, batch, &mut answers).await;
+        batch = rest;
+    }
+    answers
 }
 
 /// A statement changes a row once: what is for a connection that is in the batch already goes into the next.
@@ -61,8 +96,8 @@ fn split_off_doubles(batch: &mut Vec<Job>) -> Vec<Job> {
     doubles.collect()
 }
 
-/// Saves all of a batch, or tells each why not.
-async fn commit(database: &Database, batch: Vec<Job>) {
+/// Saves all of a batch, or says to each why not.
+async fn commit(database: &Database, batch: Vec<Job>, answers: &mut Vec<Answer>) {
     let changes: Vec<_> = batch.iter().map(|job| &job.change).collect();
     match database.save(&changes).await {
         Ok(versions) => {
@@ -74,13 +109,13 @@ async fn commit(database: &Database, batch: Vec<Job>) {
                         Err(fault) => fault.into(),
                     }),
                 };
-                drop(job.reply.send(answer));
+                answers.push((job.reply, answer));
             }
         }
         Err(fault) if fault.is_refusal() && batch.len() > 1 => {
             // One of them is at fault; the others are not to suffer from it.
             for job in batch {
-                Box::pin(commit(database, vec![job])).await;
+                Box::pin(commit(database, vec![job], answers)).await;
             }
         }
         Err(fault) => {
@@ -91,14 +126,14 @@ async fn commit(database: &Database, batch: Vec<Job>) {
             };
             let error = Arc::new(error);
             for job in batch {
-                drop(job.reply.send(Err(again(&error))));
+                answers.push((job.reply, Err(again(&error))));
             }
         }
     }
 }
 
-/// One saves while the other collects.
-const WRITERS: usize = 2;
+/// After how long the next statement goes out beside one that was not answered.
+const SLOW: Duration = Duration::from_millis(100);
 
 /// How many saves share a statement at most.
-const BATCH: usize = 256;
+pub(crate) const BATCH: usize = 256;

@@ -7,6 +7,7 @@ use keywheel_connection::{Connection, Consumer, Entry};
 
 pub(crate) fn committed(_: &Connection, _: &[Entry]) {}
 pub(crate) fn step(_: &'static str, _: &'static str, _: Duration) {}
+pub(crate) fn clock_skew(_: TimeDelta) {}
 pub(crate) fn lag(_: TimeDelta) {}
 pub(crate) fn in_flight(_: usize) {}
 pub(crate) fn put_back() {}
