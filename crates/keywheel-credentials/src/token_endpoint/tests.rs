@@ -74,7 +74,7 @@ async fn a_wait_that_is_asked_for_is_kept() {
         let mut answer = reply(429, "Too Many Requests")?;
         answer
             .headers_mut()
-            .insert("retry-after", http::HeaderValue::from_static("20"));
+            .insert("retry-after", HeaderValue::from_static("20"));
         Ok(answer)
     });
     let start = Instant::now();
