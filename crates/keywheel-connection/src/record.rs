@@ -104,7 +104,7 @@ impl Connection {
     /// Returns the text that a store keeps.
     #[must_use]
     pub fn encode(&self) -> String {
-        let mut text = json(self);
+        let mut text = json(self, 2048);
         text.replace_range(..1, &format!("{{\"format\":{FORMAT},"));
         text
     }
@@ -119,8 +119,11 @@ impl Connection {
         struct Format {
             format: u32,
         }
-        let Format { format } =
-            serde_json::from_str(text).map_err(|_| DecodeError::Damaged { line: 0, column: 0 })?;
+        let read = || {
+            let read = serde_json::from_str(text).map(|Format { format }| format);
+            read.map_err(|_| DecodeError::Damaged { line: 0, column: 0 })
+        };
+        let format = format_of(text).map_or_else(read, Ok)?;
         if format > FORMAT {
             return Err(DecodeError::Newer { format });
         }
@@ -132,9 +135,17 @@ impl Connection {
     }
 }
 
-/// Writes one of our own types, none of which can fail.
-pub(crate) fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("our types have only text keys")
+/// The format of a record that is as it was written, which need not be read twice.
+fn format_of(text: &str) -> Option<u32> {
+    let (format, _) = text.strip_prefix("{\"format\":")?.split_once(',')?;
+    format.parse().ok()
+}
+
+/// Writes one of our own types, none of which can fail, into a text that need not grow up to `room` bytes.
+pub(crate) fn json(value: &impl Serialize, room: usize) -> String {
+    let mut text = Vec::with_capacity(room);
+    serde_json::to_writer(&mut text, value).expect("our types have only text keys");
+    String::from_utf8(text).expect("JSON is UTF-8")
 }
 
 /// The format that this version writes. Raise it when an older version would misread the record.
