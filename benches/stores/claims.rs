@@ -22,32 +22,26 @@ const EACH: usize = 25;
 const SPAN: Duration = Duration::from_micros(1);
 const SMALL: usize = 1_000;
 
-pub(crate) async fn run(table: &mut Table) {
+pub(crate) async fn postgres(table: &mut Table) {
     let server = Arc::new(PostgresOptions::default().durable().start());
-    let small = postgres(table, &server, SMALL).await;
-    let big = postgres(table, &server, crate::rows()).await;
-    table.growth(
-        &format!(
-            "PostgreSQL: claim of {CLAIM}, {} rows beside {SMALL}",
-            crate::rows()
-        ),
-        (small, big),
-        1.3,
-    );
-    drop(server);
-    let small = sqlite(table, SMALL).await;
-    let big = sqlite(table, crate::rows()).await;
-    table.growth(
-        &format!(
-            "SQLite: claim of {CLAIM}, {} rows beside {SMALL}",
-            crate::rows()
-        ),
-        (small, big),
-        1.3,
-    );
+    let small = postgres_of(table, &server, SMALL).await;
+    let big = postgres_of(table, &server, crate::rows()).await;
+    growth(table, "PostgreSQL", (small, big));
 }
 
-async fn postgres(
+pub(crate) async fn sqlite(table: &mut Table) {
+    let small = sqlite_of(table, SMALL).await;
+    let big = sqlite_of(table, crate::rows()).await;
+    growth(table, "SQLite", (small, big));
+}
+
+fn growth(table: &mut Table, name: &str, times: (Duration, Duration)) {
+    let rows = crate::rows();
+    let what = format!("{name}: claim of {CLAIM}, {rows} rows beside {SMALL}");
+    table.growth(&what, times, 1.3);
+}
+
+async fn postgres_of(
     table: &mut Table,
     server: &Arc<keywheel_testkit::PostgresServer>,
     count: usize,
@@ -117,7 +111,7 @@ async fn claim(client: &Client, statement: &Statement) -> usize {
         .count()
 }
 
-async fn sqlite(table: &mut Table, count: usize) -> Duration {
+async fn sqlite_of(table: &mut Table, count: usize) -> Duration {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("keywheel.db");
     let store = SqliteStore::builder(&path).open().await.unwrap();

@@ -24,12 +24,7 @@ const ROTATIONS: u64 = 8;
 const ROUNDS: usize = 15;
 const LEASE: Duration = Duration::from_secs(3_600);
 
-pub(crate) async fn run(table: &mut Table) {
-    postgres(table).await;
-    sqlite(table).await;
-}
-
-async fn postgres(table: &mut Table) {
+pub(crate) async fn postgres(table: &mut Table) {
     let server = Arc::new(PostgresOptions::default().durable().start());
     let database = TestDatabase::on(&server);
     let store = PostgresStore::builder(database.url())
@@ -63,7 +58,7 @@ async fn postgres(table: &mut Table) {
     report(table, "PostgreSQL", (&ours, &floor));
 }
 
-async fn sqlite(table: &mut Table) {
+pub(crate) async fn sqlite(table: &mut Table) {
     let directory = tempfile::tempdir().unwrap();
     let store = SqliteStore::builder(directory.path().join("ours.db"))
         .open()

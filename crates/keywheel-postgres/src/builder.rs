@@ -52,8 +52,8 @@ impl PostgresStoreBuilder {
         self
     }
 
-    /// Sets how many connections are opened at most, besides one that listens. Default: 6, of which two
-    /// save; they share statements, so that more are not faster.
+    /// Sets how many connections are opened at most, besides one that listens. Default: 6, of which one
+    /// saves; saves share statements, so that more are not faster.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections.max(1);
         self

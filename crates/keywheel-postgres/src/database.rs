@@ -87,19 +87,20 @@ impl Database {
     /// is another version or lease.
     pub(crate) async fn save(&self, changes: &[&Change]) -> Result<Vec<Option<Version>>, Fault> {
         let columns = Columns::of(changes);
-        let sql = include_str!("sql/save.sql");
+        let sql = "SELECT number, version, hints FROM keywheel.save(
+                   $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
         let rows = self.write(sql, &columns.params()).await?;
         let mut versions = vec![None; changes.len()];
+        let mut hints = false;
         for row in &rows {
             let number: i64 = row.try_get(0)?;
             let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
             if let Some(version) = versions.get_mut(index) {
                 *version = Some(Version(uncount(row.try_get(1)?)));
             }
+            hints |= row.try_get::<_, bool>(2)?;
         }
-        if let Some(row) = rows.first()
-            && row.try_get::<_, i64>(2)? > 0
-        {
+        if hints {
             self.due.notify_one();
         }
         Ok(versions)
@@ -167,7 +168,7 @@ impl Database {
             (&i64::from(limit), Type::INT8),
             (&span(lasting), Type::INT8),
         ];
-        let sql = include_str!("sql/take_due.sql");
+        let sql = "SELECT clock, fence, id, version, record FROM keywheel.take_due($1, $2, $3)";
         let mut rows = self.write(sql, &params).await?;
         if self.was_set_back(&rows)? {
             self.write(include_str!("sql/end_leases.sql"), &[]).await?;

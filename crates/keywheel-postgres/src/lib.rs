@@ -14,11 +14,14 @@
 //! * **Replicas need no other coordinator.** Due work is claimed by `FOR UPDATE SKIP LOCKED` over a narrow
 //!   table, each claim with a fence; every save is a compare-and-swap under it. Leases run by the server's
 //!   clock, which is one for all.
-//! * **Saves share statements.** What many callers save while two tasks wait for the server goes into the
+//! * **Saves share statements.** What many callers save while a task waits for the server goes into the
 //!   next statement together, as arrays.
 //! * **One statement, one round trip, one transaction.** Nothing is prepared by name and nothing is set for
 //!   a session, so that PgBouncer may pool transactions. Only hints to poll at once need a session: see
-//!   [`listen_at`](PostgresStoreBuilder::listen_at).
+//!   [`listen_at`](PostgresStoreBuilder::listen_at). Claims and saves are functions in the schema, whose plans
+//!   a session keeps.
+//! * **Upgrades roll.** A replica that starts brings the schema up to date; those that run go on with what
+//!   they know, and an older one that starts afterwards is refused.
 //! * **Acknowledged is durable**, even where the server's default for `synchronous_commit` is `off`.
 //! * **The outbox misses nothing.** Positions are given in the order of commits.
 //! * **Faults.** What collided with another transaction is run again; what can be read is read again on a

@@ -118,4 +118,8 @@ pub(crate) const LOCK: i32 = 0x6b77_686c;
 const VERSION: usize = MIGRATIONS.len();
 
 /// From nothing to today. Only ever add to the end: databases of every earlier version are about.
-const MIGRATIONS: [&str; 2] = [include_str!("schema/v1.sql"), include_str!("schema/v2.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("schema/v1.sql"),
+    include_str!("schema/v2.sql"),
+    include_str!("schema/v3.sql"),
+];

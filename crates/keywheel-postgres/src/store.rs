@@ -18,7 +18,7 @@ use crate::listener::Listener;
 use crate::pool::Pool;
 use crate::row::{Stored, Taken, micros};
 use crate::schema::Schema;
-use crate::writer::Writers;
+use crate::writer::Writer;
 
 /// A [`ConnectionStore`] in PostgreSQL. Clones share its connections, and any number of processes its
 /// tables.
@@ -27,7 +27,7 @@ pub struct PostgresStore(Arc<Inner>);
 
 struct Inner {
     database: Arc<Database>,
-    writers: Writers,
+    writer: Writer,
     _listener: Option<Listener>,
 }
 
@@ -45,7 +45,7 @@ impl PostgresStore {
         let database = Arc::new(Database::new(pool, schema));
         let start = |connector| Listener::start(&database, connector, channel);
         Self(Arc::new(Inner {
-            writers: Writers::start(&database),
+            writer: Writer::start(&database),
             _listener: listen.map(start),
             database,
         }))
@@ -115,7 +115,7 @@ impl ConnectionStore for PostgresStore {
             let deleted = self.0.database.delete(save.connection, &change);
             return Ok(deleted.await?);
         }
-        self.0.writers.save(change).await
+        self.0.writer.save(change).await
     }
 
     async fn tombstone(&self, id: ConnectionId) -> Result<Option<Tombstone>, StoreError> {

@@ -1,17 +1,24 @@
 use std::collections::HashSet;
+use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keywheel_connection::{StoreError, Version};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+use tokio::time::timeout;
 
 use crate::change::Change;
 use crate::database::Database;
 use crate::error::{again, closed};
 
-/// A few tasks that save: what arrives while they wait for the server goes into one statement together.
+/// A task that saves: what arrives while it waits for the server goes into the next statement together.
+///
+/// One statement at a time, as the journal lets one transaction in at a time, until that is on the disk: two
+/// half as big would take nearly twice as long.
 #[derive(Debug)]
-pub(crate) struct Writers {
+pub(crate) struct Writer {
     queue: UnboundedSender<Job>,
 }
 
@@ -21,14 +28,11 @@ struct Job {
     reply: oneshot::Sender<Result<Version, StoreError>>,
 }
 
-impl Writers {
-    /// Starts the tasks on the present runtime. They end with this value.
+impl Writer {
+    /// Starts the task on the present runtime. It ends with this value.
     pub(crate) fn start(database: &Arc<Database>) -> Self {
         let (queue, jobs) = unbounded_channel();
-        let jobs = Arc::new(Mutex::new(jobs));
-        for _ in 0..WRITERS {
-            tokio::spawn(run(database.clone(), jobs.clone()));
-        }
+        tokio::spawn(run(database.clone(), jobs));
         Self { queue }
     }
 
@@ -40,17 +44,27 @@ impl Writers {
     }
 }
 
-async fn run(database: Arc<Database>, jobs: Arc<Mutex<UnboundedReceiver<Job>>>) {
-    loop {
-        let mut batch = Vec::new();
-        if jobs.lock().await.recv_many(&mut batch, BATCH).await == 0 {
-            return;
+async fn run(database: Arc<Database>, mut jobs: UnboundedReceiver<Job>) {
+    let mut batch = Vec::new();
+    let mut slow = None;
+    while jobs.recv_many(&mut batch, BATCH).await > 0 {
+        let mut saving = Box::pin(save_all(database.clone(), mem::take(&mut batch)));
+        if timeout(SLOW, &mut saving).await.is_err() {
+            // What it waits for is not to hold up the others, unless they wait for the same.
+            if let Some(slower) = slow.replace(tokio::spawn(saving)) {
+                drop(slower.await);
+            }
         }
-        while !batch.is_empty() {
-            let rest = split_off_doubles(&mut batch);
-            commit(&database, batch).await;
-            batch = rest;
-        }
+        // Whoever was answered runs first: what they save next goes along with what waits already.
+        yield_now().await;
+    }
+}
+
+async fn save_all(database: Arc<Database>, mut batch: Vec<Job>) {
+    while !batch.is_empty() {
+        let rest = split_off_doubles(&mut batch);
+        commit(&database, batch).await;
+        batch = rest;
     }
 }
 
@@ -97,8 +111,8 @@ async fn commit(database: &Database, batch: Vec<Job>) {
     }
 }
 
-/// One saves while the other collects.
-const WRITERS: usize = 2;
+/// After how long the next statement goes out beside one that was not answered.
+const SLOW: Duration = Duration::from_millis(100);
 
 /// How many saves share a statement at most.
 const BATCH: usize = 256;
