@@ -1,10 +1,10 @@
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::{Instant, Sleep, advance, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::mutant::Mutant;
 use super::nature::Happening;
@@ -120,7 +120,6 @@ impl Executor {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             self.world.tick();
-            let changes = self.world.changes();
             self.turns += 1;
             if self.turns > ENDLESS {
                 let state = &mut *self.world.state();
@@ -138,18 +137,9 @@ impl Executor {
             if self.world.state().violation.is_some() {
                 return Poll::Ready(());
             }
-            if self.world.changes() != changes {
-                // Who was polled before does not know yet.
-                continue;
-            }
-            let next = self.next();
-            if self.all_rest() {
-                self.skip_to(next);
-                continue;
-            }
-            if next == Moment::NEVER {
+            let Some(next) = self.world.state().nature.next() else {
                 return Poll::Pending;
-            }
+            };
             let passed = next.0 - self.origin.1.0;
             let next = self.origin.0 + milliseconds(passed);
             if self.alarm.deadline() != next {
@@ -159,40 +149,6 @@ impl Executor {
                 return Poll::Pending;
             }
         }
-    }
-
-    /// Returns when something happens next, as far as no engine's timer comes first.
-    fn next(&self) -> Moment {
-        let state = self.world.state();
-        let rests = self.live().map(|process| &state.processes[process]);
-        let rests = rests.filter_map(|process| {
-            let until = process.rests_until?;
-            Some(until.max(process.stopped_until))
-        });
-        rests
-            .chain(state.nature.next())
-            .min()
-            .unwrap_or(Moment::NEVER)
-    }
-
-    fn all_rest(&self) -> bool {
-        let state = self.world.state();
-        let mut live = self.live().map(|process| &state.processes[process]);
-        live.all(|process| process.rests_until.is_some())
-    }
-
-    fn live(&self) -> impl Iterator<Item = usize> {
-        let replicas = self.replicas.iter().enumerate();
-        let live = replicas.filter(|(_, replica)| replica.is_some());
-        live.map(|(process, _)| process).chain([PEOPLE])
-    }
-
-    /// Where no engine has a timer, nobody needs tokio's, which gets through days in many steps.
-    fn skip_to(&self, next: Moment) {
-        let span = milliseconds(next.0 - self.world.now().0);
-        let skip = pin!(advance(span));
-        let skipped = skip.poll(&mut Context::from_waker(Waker::noop()));
-        assert!(skipped.is_pending(), "it advances, and then yields");
     }
 
     /// Whoever is polled first comes first to the store.
@@ -210,7 +166,6 @@ impl Executor {
                 Happening::Lands(landing) => self.world.land(landing),
                 Happening::Starts(process) => {
                     self.world.note(process, format_args!("starts"));
-                    self.world.state().processes[process].rests_until = None;
                     self.replicas[process] = Some(Box::pin(replica(self.world.clone(), process)));
                 }
                 Happening::Steps(clock, by) => {

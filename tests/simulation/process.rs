@@ -18,35 +18,30 @@ pub(crate) async fn replica(world: World, process: usize) {
         let late = world.state().chance.span(5_000);
         let due = world.due();
         if due > world.now() {
-            world.rest_until_change(process, due.plus(late)).await;
+            world.wait_for_change(due.plus(late)).await;
             continue;
         }
-        world.rest(process, late).await;
+        world.sleep(late).await;
         let lease = rotator.policy().lease;
         match parts.store.claim_due(holder, 2, lease).await {
             Ok(claims) => {
                 let began = world.now();
                 for claimed in claims {
-                    drive((&world, process), &parts, &rotator, claimed.into()).await;
+                    drive(&world, &parts, &rotator, claimed.into()).await;
                 }
                 // Perhaps the store's clock is ahead of ours, and nothing is due here yet.
                 idle = if world.now() == began { idle + 1 } else { 0 };
                 if idle > 0 {
-                    world.rest(process, POLL << idle.min(8)).await;
+                    world.sleep(POLL << idle.min(8)).await;
                 }
             }
-            Err(_) => world.rest(process, 1_000).await,
+            Err(_) => world.sleep(1_000).await,
         }
     }
 }
 
 /// Advances a connection until there is nothing to do for a while, or something failed.
-async fn drive(
-    (world, process): (&World, usize),
-    parts: &RotatorParts,
-    rotator: &Rotator,
-    mut work: Work,
-) {
+async fn drive(world: &World, parts: &RotatorParts, rotator: &Rotator, mut work: Work) {
     while work.is_held() {
         match rotator.advance(&mut work).await {
             Ok(Advance::Stepped) => {}
@@ -55,8 +50,7 @@ async fn drive(
                     return;
                 };
                 let wait = until - parts.clock.now();
-                let wait = wait.num_milliseconds().max(1);
-                world.rest(process, wait).await;
+                world.sleep(wait.num_milliseconds().max(1)).await;
             }
             Err(_) => return,
         }

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use chrono::TimeDelta;
 use keywheel_connection::{
     Connection, Debt, DebtReason, Entry, EventKind, Marker, Origin, Phase, Rotation, RotationId,
@@ -12,7 +10,7 @@ use super::world::Moment;
 /// A connection as it was last written.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
-    pub(crate) connection: Arc<Connection>,
+    pub(crate) connection: Connection,
     pub(crate) deleted: bool,
     /// The secrets that people handed over by key id.
     pub(crate) adopted: Vec<KeyId>,
@@ -35,9 +33,9 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn new(connection: &Connection, now: Moment, misled: i64) -> Self {
         Self {
-            connection: Arc::new(connection.clone()),
+            connection: connection.clone(),
             deleted: false,
-            adopted: given(connection).collect(),
+            adopted: given(connection),
             let_go: Vec::new(),
             unsettled: Vec::new(),
             beyond: Vec::new(),
@@ -123,31 +121,34 @@ pub(crate) fn named(entries: &[Entry]) -> Vec<Marker> {
 }
 
 /// The secrets in a record that people handed over.
-pub(crate) fn given(connection: &Connection) -> impl Iterator<Item = KeyId> {
+pub(crate) fn given(connection: &Connection) -> Vec<KeyId> {
     let secrets = connection.secrets();
     let current = secrets.map(|secrets| &secrets.current);
     let held = current.filter(|held| held.origin == Origin::Given);
     let offer = connection.rotation.as_ref().and_then(|r| r.offer.as_ref());
     let offered = offer.map(|offer| offer.key_id);
-    held.and_then(|held| held.key_id).into_iter().chain(offered)
+    held.and_then(|held| held.key_id)
+        .into_iter()
+        .chain(offered)
+        .collect()
 }
 
 /// Every key id that a record knows.
-pub(crate) fn all(connection: &Connection) -> impl Iterator<Item = KeyId> {
+pub(crate) fn all(connection: &Connection) -> Vec<KeyId> {
     let secrets = connection.secrets();
     let current = secrets.and_then(|secrets| secrets.current.key_id);
     let previous = secrets.and_then(|secrets| secrets.previous.as_ref()?.key_id);
-    let rotating = connection.rotation.iter().flat_map(|rotation| {
-        let candidate = rotation.candidate().map(|candidate| candidate.key_id);
-        let debts = rotation.debts.iter().map(|debt| debt.key_id);
-        let offer = rotation.offer.as_ref().map(|offer| offer.key_id);
-        debts.chain(candidate).chain(offer)
-    });
-    current.into_iter().chain(previous).chain(rotating)
+    let mut all: Vec<_> = current.into_iter().chain(previous).collect();
+    if let Some(rotation) = &connection.rotation {
+        all.extend(rotation.candidate().map(|candidate| candidate.key_id));
+        all.extend(rotation.debts.iter().map(|debt| debt.key_id));
+        all.extend(rotation.offer.as_ref().map(|offer| offer.key_id));
+    }
+    all
 }
 
 pub(crate) fn knows(connection: &Connection, key_id: KeyId) -> bool {
-    all(connection).any(|known| known == key_id)
+    all(connection).contains(&key_id)
 }
 
 /// Whether a record will look for what was minted under a marker.

@@ -45,7 +45,7 @@ pub(crate) async fn come_to_rest(world: &World, connections: &Connections, ids: 
     while let Some(unrest) = unrest(world) {
         let now = world.now();
         if now >= bound {
-            world.state().broken(|| format!("no rest: {unrest:?}"));
+            world.state().broken(|| format!("no rest: {unrest}"));
             return;
         }
         for patient in &mut patients {
@@ -53,7 +53,7 @@ pub(crate) async fn come_to_rest(world: &World, connections: &Connections, ids: 
                 bound = now.plus(BOUND);
             }
         }
-        world.rest(PEOPLE, HOUR).await;
+        world.sleep(HOUR).await;
     }
 }
 
@@ -90,35 +90,27 @@ fn calm(world: &World) {
     };
 }
 
-/// What is not at rest. Nearly always nobody reads it, so it is no text yet.
-#[derive(Debug)]
-#[expect(dead_code, reason = "read through `Debug`")]
-enum Unrest {
-    Connection(Box<Status>),
-    LeftOver(KeyId),
-}
-
-fn unrest(world: &World) -> Option<Unrest> {
+/// Says what is not at rest.
+fn unrest(world: &World) -> Option<String> {
     let now = world.now();
     let state = world.state();
-    let restless = |record: &Record| {
+    let restless = |record: &&Record| {
         let status = status(record, now.date(), state.sinks);
         let well = status.is_settled() && status.drift.is_empty() && !status.leaving;
         // A rotation that people switched off lets its secret end, and says so.
         let ending = status.health == Health::Expiring && !is_enabled(record);
-        let rests = well && (status.health == Health::Active || ending);
-        (!rests).then(|| Unrest::Connection(Box::new(status)))
+        !(well && (status.health == Health::Active || ending))
     };
     let mut records = state.truth.records.iter().filter(|record| !record.deleted);
-    if let Some(unrest) = records.find_map(restless) {
-        return Some(unrest);
+    if let Some(record) = records.find(restless) {
+        return Some(format!("{:?}", status(record, now.date(), state.sinks)));
     }
     let mut secrets = state.directory.secrets();
     let orphan = secrets.find(|secret| {
         let live = secret.marker.is_some() && secret.is_live(now);
         live && !state.truth.holds(secret)
     });
-    orphan.map(|secret| Unrest::LeftOver(secret.key_id))
+    orphan.map(|secret| format!("{} ({}) is left over", secret.key_id, secret.name))
 }
 
 fn is_enabled(record: &Record) -> bool {

@@ -122,11 +122,11 @@ pub(crate) async fn people(world: World, scenario: Scenario) {
     for left in (1..=scenario.verbs).rev() {
         let most = (end.0 - world.now().0) / i64::try_from(left).unwrap_or(1) * 2;
         let wait = world.state().chance.between(0, most.max(1));
-        world.rest(PEOPLE, wait.min(end.0 - world.now().0)).await;
+        world.sleep(wait.min(end.0 - world.now().0)).await;
         let asked = unless_it_crashes(&world, ask(&world, &connections, &ids, &scenario.settings));
         Box::pin(asked).await;
     }
-    world.rest(PEOPLE, end.0 - world.now().0).await;
+    world.sleep(end.0 - world.now().0).await;
     rest::come_to_rest(&world, &connections, &ids).await;
 }
 

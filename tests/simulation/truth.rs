@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use chrono::{NaiveDate, TimeDelta};
 use keywheel_connection::{
     Cause, Connection, ConnectionId, Debt, DebtReason, Entry, Marker, Mode, NewSecret, Phase,
@@ -146,7 +144,7 @@ impl State {
             return;
         };
         let mut record = self.truth.records.swap_remove(index);
-        let before = std::mem::replace(&mut record.connection, Arc::new(after.clone()));
+        let before = std::mem::replace(&mut record.connection, after.clone());
         record.deleted |= save.deletes;
         for key_id in given(after) {
             if !record.adopted.contains(&key_id) {
@@ -280,7 +278,7 @@ impl State {
     /// while to show that.
     fn overtakes_nothing(&mut self, now: Moment, before: &Connection, record: &Record) {
         let connection = &record.connection;
-        if generation(before) == generation(connection) || given(connection).next().is_some() {
+        if generation(before) == generation(connection) || !given(connection).is_empty() {
             return;
         }
         let (from, to) = (

@@ -1,13 +1,14 @@
 use std::fmt;
-use std::future::poll_fn;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::future::{Future, poll_fn};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::MemoryStore;
 use keywheel_core::Clock;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::backup::Backup;
@@ -62,8 +63,7 @@ struct Inner {
     began: (Instant, Moment),
     /// The true time, which stands still while processes are polled.
     now: AtomicI64,
-    /// How often the store has got something new.
-    changes: AtomicU64,
+    changed: Notify,
     /// How far off the clocks of the processes are, and the store's.
     offsets: [AtomicI64; PROCESSES + 1],
     state: Mutex<State>,
@@ -96,8 +96,6 @@ pub(crate) struct State {
 pub(crate) struct Process {
     pub(crate) crashed: bool,
     pub(crate) stopped_until: Moment,
-    /// Set while it waits and does nothing else: the engine in it has no timer running.
-    pub(crate) rests_until: Option<Moment>,
 }
 
 impl World {
@@ -107,7 +105,7 @@ impl World {
         Self(Arc::new_cyclic(|weak| Inner {
             began,
             now: AtomicI64::new(now),
-            changes: AtomicU64::new(0),
+            changed: Notify::new(),
             offsets: Default::default(),
             state: Mutex::new(state),
             store: Mutex::new(MemoryStore::new(Arc::new(StoreClock(weak.clone())))),
@@ -156,39 +154,26 @@ impl World {
     }
 
     pub(crate) fn changed(&self) {
-        self.0.changes.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Returns how often the store has got something new.
-    pub(crate) fn changes(&self) -> u64 {
-        self.0.changes.load(Ordering::Relaxed)
+        self.0.changed.notify_waiters();
     }
 
     /// Waits until the store has something new, or until `until`.
-    pub(crate) async fn rest_until_change(&self, process: usize, until: Moment) {
-        let changes = self.changes();
-        poll_fn(|_| self.poll_rest(process, until, self.changes() != changes)).await;
-    }
-
-    /// Lets a process wait, with nothing else going on in it.
-    pub(crate) async fn rest(&self, process: usize, span: i64) {
-        let until = self.now().plus(span);
-        poll_fn(|_| self.poll_rest(process, until, false)).await;
-    }
-
-    fn poll_until(&self, until: Moment) -> Poll<()> {
-        if until <= self.now() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
+    pub(crate) async fn wait_for_change(&self, until: Moment) {
+        let left = until.0.saturating_sub(self.now().0);
+        if left <= 0 {
+            return;
+        }
+        tokio::select! {
+            biased;
+            () = self.0.changed.notified() => {}
+            () = sleep(milliseconds(left)) => {}
         }
     }
 
-    /// The executor polls every process at every turn, so that nobody needs to be woken.
-    fn poll_rest(&self, process: usize, until: Moment, over: bool) -> Poll<()> {
-        let over = over || until <= self.now();
-        self.state().processes[process].rests_until = (!over).then_some(until);
-        if over { Poll::Ready(()) } else { Poll::Pending }
+    pub(crate) async fn sleep(&self, span: i64) {
+        if span > 0 {
+            sleep(milliseconds(span)).await;
+        }
     }
 
     pub(crate) fn note(&self, who: usize, what: fmt::Arguments<'_>) {
@@ -225,9 +210,7 @@ impl World {
                 state.effects > ENDLESS,
             )
         };
-        if slow > 0 {
-            sleep(milliseconds(slow)).await;
-        }
+        self.sleep(slow).await;
         if stall > 0 {
             self.stop(process, stall).await;
         }
@@ -265,8 +248,7 @@ impl World {
             state.processes[process].stopped_until = until;
             state.nature.wake(until);
         }
-        // Whatever else polls it meanwhile, as the engine's timers do.
-        poll_fn(|_| self.poll_until(until)).await;
+        once_more().await;
     }
 
     async fn crash(&self, process: usize) {
@@ -285,6 +267,18 @@ impl State {
     }
 }
 
+/// Pending once, so that the executor sees what changed.
+fn once_more() -> impl Future<Output = ()> {
+    let mut polled = false;
+    poll_fn(move |_| {
+        if std::mem::replace(&mut polled, true) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+}
+
 pub(crate) fn milliseconds(span: i64) -> Duration {
     Duration::from_millis(u64::try_from(span).unwrap_or(0))
 }
@@ -298,7 +292,7 @@ pub(crate) struct ProcessClock {
 impl Clock for ProcessClock {
     fn now(&self) -> DateTime<Utc> {
         let offset = self.world.offset(self.process);
-        self.world.now().plus(offset).date()
+        self.world.now().date() + TimeDelta::milliseconds(offset)
     }
 }
 
@@ -317,7 +311,7 @@ impl Clock for StoreClock {
             return Moment::NEVER.date();
         };
         let world = World(inner);
-        world.now().plus(world.offset(PROCESSES)).date()
+        world.now().date() + TimeDelta::milliseconds(world.offset(PROCESSES))
     }
 }
 
