@@ -2,10 +2,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use keywheel_connection::{
     Access, CredentialIssuer, Inspection, IssuerError, IssuerErrorKind, Listed, Marker, Minted,
-    Removal,
+    Proof, Removal,
 };
 use keywheel_core::{ApplicationObjectId, ClientId, Clock, Entropy, KeyId, Secret};
 use keywheel_testkit::SeededEntropy;
@@ -38,6 +38,8 @@ struct State {
     limit: Option<u8>,
     /// How long a new secret lives at most.
     longest_life: Option<TimeDelta>,
+    /// How long the call that is made now is under way.
+    late: TimeDelta,
     /// The object id of the applications, which changes when they are made again.
     object: u128,
 }
@@ -53,6 +55,18 @@ struct Entry {
     accepted_from: DateTime<Utc>,
     listed_from: DateTime<Utc>,
     removed_at: Option<DateTime<Utc>>,
+    /// When the call that adds it arrives, if it is late.
+    added_late: Option<DateTime<Utc>>,
+    /// When the call that removes it arrives, if it is late.
+    removed_late: Option<DateTime<Utc>>,
+}
+
+impl Entry {
+    fn is_live(&self, now: DateTime<Utc>) -> bool {
+        let added = self.added_late.is_none_or(|at| at <= now);
+        let removed = self.removed_at.is_some() && self.removed_late.is_none_or(|at| at <= now);
+        added && !removed
+    }
 }
 
 /// How long the directory's replicas take to agree.
@@ -148,8 +162,8 @@ impl Directory {
     pub fn remove_secret(&self, key_id: KeyId) {
         let now = self.0.clock.now();
         for secret in &mut self.state().secrets {
-            if secret.key_id == key_id {
-                secret.removed_at.get_or_insert(now);
+            if secret.key_id == key_id && secret.is_live(now) {
+                (secret.removed_at, secret.removed_late) = (Some(now), None);
             }
         }
     }
@@ -185,14 +199,15 @@ impl Directory {
         let now = self.0.clock.now();
         let state = self.state();
         let mut secrets = state.secrets.iter();
-        secrets.any(|s| s.text == text && s.removed_at.is_none() && s.end > now)
+        secrets.any(|s| s.text == text && s.is_live(now) && s.end > now)
     }
 
     /// Returns key id and name of every secret that has not been removed.
     #[must_use]
     pub fn live(&self) -> Vec<(KeyId, String)> {
+        let now = self.0.clock.now();
         let state = self.state();
-        let live = state.secrets.iter().filter(|s| s.removed_at.is_none());
+        let live = state.secrets.iter().filter(|s| s.is_live(now));
         live.map(|s| (s.key_id, s.name.clone())).collect()
     }
 
@@ -203,8 +218,9 @@ impl Directory {
     /// Panics when there is none.
     #[must_use]
     pub fn text(&self, key_id: KeyId) -> String {
+        let now = self.0.clock.now();
         let state = self.state();
-        let mut live = state.secrets.iter().filter(|s| s.removed_at.is_none());
+        let mut live = state.secrets.iter().filter(|s| s.is_live(now));
         let found = live.find(|s| s.key_id == key_id);
         found.expect("a live secret").text.clone()
     }
@@ -223,8 +239,11 @@ impl Directory {
     }
 
     fn make(&self, client: ClientId, name: &str, end: DateTime<Utc>) -> Entry {
-        let now = self.0.clock.now();
-        let lag = self.state().lag;
+        let (lag, late) = {
+            let state = self.state();
+            (state.lag, state.late)
+        };
+        let now = self.0.clock.now() + late;
         let random = self.0.entropy.uuid().simple().to_string();
         Entry {
             client,
@@ -235,6 +254,8 @@ impl Directory {
             accepted_from: now + lag.accepted,
             listed_from: now + lag.listed,
             removed_at: None,
+            added_late: (!late.is_zero()).then_some(now),
+            removed_late: None,
         }
     }
 
@@ -275,9 +296,10 @@ impl Directory {
     }
 
     fn is_full(&self, client: ClientId) -> bool {
+        let now = self.0.clock.now();
         let state = self.state();
         let secrets = state.secrets.iter();
-        let live = secrets.filter(|s| s.client == client && s.removed_at.is_none());
+        let live = secrets.filter(|s| s.client == client && s.is_live(now));
         let live = live.count();
         state.limit.is_some_and(|limit| live >= limit.into())
     }
@@ -295,6 +317,12 @@ impl Directory {
         if fate == Some(Fate::Twice) && name != "mint" {
             drop(effect());
             self.check();
+        }
+        if let Some(Fate::Late(seconds)) = fate {
+            self.state().late = TimeDelta::seconds(seconds.into());
+            drop(effect());
+            self.state().late = TimeDelta::zero();
+            return Err(error(IssuerErrorKind::Unknown));
         }
         let answer = self.scripted(name).and_then(|()| effect());
         self.check();
@@ -324,11 +352,11 @@ fn error(kind: IssuerErrorKind) -> IssuerError {
 
 #[async_trait]
 impl CredentialIssuer for Directory {
-    async fn prove(&self, access: &Access<'_>) -> Result<(), IssuerError> {
+    async fn prove(&self, access: &Access<'_>) -> Result<Proof, IssuerError> {
         let secret = access.secret.clone();
         self.effect("prove", || {
             if self.accepts(access.connection.client, secret.expose()) {
-                Ok(())
+                Ok(Proof::new(Some(self.0.clock.now().trunc_subsecs(0))))
             } else {
                 Err(error(IssuerErrorKind::Refused))
             }
@@ -384,14 +412,16 @@ impl CredentialIssuer for Directory {
             self.authenticate(access)?;
             let now = self.0.clock.now();
             let mut state = self.state();
+            let late = state.late;
             let known = state.secrets.iter_mut().find(|s| {
                 let client = s.client == access.connection.client;
-                client && s.key_id == *key_id && s.listed_from <= now && s.removed_at.is_none()
+                client && s.key_id == *key_id && s.listed_from <= now && s.is_live(now)
             });
             let Some(secret) = known else {
                 return Ok(Removal::NotFound);
             };
-            secret.removed_at = Some(now);
+            secret.removed_at = Some(now + late);
+            secret.removed_late = (!late.is_zero()).then_some(now + late);
             Ok(Removal::Removed)
         })
         .await

@@ -42,6 +42,9 @@ pub enum Fate {
     Twice,
     /// The process is held up before it, until [`Effects::let_go`].
     Stall,
+    /// Its answer is lost, and it takes place so many seconds later, when nobody waits for it any more. For
+    /// mints and removals.
+    Late(u32),
     /// It takes place, and from then on the store fails until [`Effects::store_is_up`].
     StoreDownAfter,
 }

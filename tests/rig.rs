@@ -149,9 +149,14 @@ impl Rig {
     /// Returns the rotator of a process whose clock is off.
     #[must_use]
     pub fn rotator_off_by(&self, skew: TimeDelta) -> Rotator {
-        let clock = Arc::new(self.clock.skewed(skew));
+        self.rotator_by(&self.clock.skewed(skew))
+    }
+
+    /// Returns the rotator of a process with a clock of its own.
+    #[must_use]
+    pub fn rotator_by(&self, clock: &TokioClock) -> Rotator {
         let parts = RotatorParts {
-            clock,
+            clock: Arc::new(clock.clone()),
             ..self.parts()
         };
         Rotator::new(parts, self.policy.clone())

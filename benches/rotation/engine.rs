@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
 use keywheel_connection::{
     Access, Cause, Connection, ConnectionId, ConnectionStore, Credential, CredentialIssuer, Entry,
-    EventSink, Held, Inspection, IssuerError, KeyRing, Marker, Minted, Removal, Rotation,
+    EventSink, Held, Inspection, IssuerError, KeyRing, Marker, Minted, Proof, Removal, Rotation,
     RotationRequest, RotationSettings, Save, Sealer, Seconds, Secrets,
 };
 use keywheel_core::{
@@ -239,7 +239,7 @@ impl Witness {
 
 #[async_trait]
 impl CredentialIssuer for Witness {
-    async fn prove(&self, access: &Access<'_>) -> Result<(), IssuerError> {
+    async fn prove(&self, access: &Access<'_>) -> Result<Proof, IssuerError> {
         self.look(access).await;
         self.issuer.prove(access).await
     }

@@ -25,6 +25,27 @@ async fn wherever_it_stops_another_process_finishes_it() {
     }
 }
 
+/// A mint or a removal gets no answer, and arrives when the engine has already asked what came of it: soon,
+/// while it still looks, and long after it went on.
+#[tokio::test(start_paused = true)]
+async fn whatever_comes_late_is_accounted_for() {
+    for way in WAYS {
+        for lag in lags() {
+            let (rig, id) = begin(way, lag).await;
+            let before = rig.effects.count();
+            stopped(&rig, id).await;
+            let names = rig.effects.names().split_off(before);
+            let changes = names.iter().enumerate();
+            let changes = changes.filter(|(_, name)| ["mint", "remove"].contains(*name));
+            for (effect, _) in changes {
+                for seconds in [3, 20, 180] {
+                    run(way, lag, Some((effect, Fate::Late(seconds)))).await;
+                }
+            }
+        }
+    }
+}
+
 /// A step's future is dropped, and the same process goes on with what it remembers.
 #[tokio::test(start_paused = true)]
 async fn wherever_it_is_dropped_the_same_process_finishes_it() {
@@ -136,6 +157,9 @@ async fn run(way: &Way, lag: Lag, planned: Option<(usize, Fate)>) -> usize {
     let before = rig.effects.count();
     if let Some((effect, fate)) = planned {
         rig.effects.plan(effect, fate);
+        if matches!(fate, Fate::Late(_)) {
+            rig.watch.expect_a_late_mint();
+        }
     }
     stopped(&rig, id).await;
     let effects = rig.effects.count() - before;

@@ -1,10 +1,10 @@
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use keywheel_connection::{
     Access, Connection, ConnectionId, CredentialIssuer, Inspection, IssuerError, IssuerErrorKind,
-    Listed, Marker, Minted, Removal,
+    Listed, Marker, Minted, Proof, Removal,
 };
 use keywheel_core::{ClientId, KeyId, Secret};
 
@@ -186,13 +186,14 @@ fn passing(state: &mut State, process: usize, now: Moment, errand: Errand) -> Is
 
 #[async_trait]
 impl CredentialIssuer for Issuer {
-    async fn prove(&self, access: &Access<'_>) -> Result<(), IssuerError> {
+    async fn prove(&self, access: &Access<'_>) -> Result<Proof, IssuerError> {
         let (client, secret) = (access.by.client, access.secret.clone());
         let key = (access.by.id, access.generation);
         if self.world.is(Mutant::BelievesUnproven) {
-            return Ok(());
+            return Ok(Proof::default());
         }
         let leaks = self.world.is(Mutant::LeaksSecrets);
+        let untold = self.world.is(Mutant::TellsNoTime);
         self.call(errand(access, Call::Prove, None), None, |state, now| {
             let State {
                 directory,
@@ -219,7 +220,8 @@ impl CredentialIssuer for Issuer {
                 let message = format!("the directory does not like {}", secret.expose());
                 return Err(IssuerError::new(IssuerErrorKind::Invalid, message));
             }
-            answer.map(drop).map_err(error)
+            let told = Proof::new((!untold).then(|| now.date().trunc_subsecs(0)));
+            answer.map(|_| told).map_err(error)
         })
         .await
     }

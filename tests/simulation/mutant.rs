@@ -48,11 +48,13 @@ pub enum Mutant {
     SettlesAtOnce,
     /// The intent is not stored before `addPassword` is called.
     SkipsIntents,
+    /// The directory's time is not heard, so each process goes by its own clock.
+    TellsNoTime,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::BelievesLostMints,
         Self::BelievesNotFound,
         Self::BelievesUnproven,
@@ -73,6 +75,7 @@ impl Mutant {
         Self::SealsForAnother,
         Self::SettlesAtOnce,
         Self::SkipsIntents,
+        Self::TellsNoTime,
     ];
 
     /// Changes what is written.

@@ -1,6 +1,6 @@
 use keywheel_connection::{ConnectionStore, Holder};
-use keywheel_core::{Clock, Entropy};
-use keywheel_rotation::{Advance, Policy, Rotator, RotatorParts, Work};
+use keywheel_core::Entropy;
+use keywheel_rotation::{Advance, Policy, Rotator, Work};
 
 use super::ports::parts;
 use super::world::{Moment, World};
@@ -27,7 +27,7 @@ pub(crate) async fn replica(world: World, process: usize) {
             Ok(claims) => {
                 let began = world.now();
                 for claimed in claims {
-                    drive(&world, &parts, &rotator, claimed.into()).await;
+                    drive(&world, &rotator, claimed.into()).await;
                 }
                 // Perhaps the store's clock is ahead of ours, and nothing is due here yet.
                 idle = if world.now() == began { idle + 1 } else { 0 };
@@ -41,7 +41,7 @@ pub(crate) async fn replica(world: World, process: usize) {
 }
 
 /// Advances a connection until there is nothing to do for a while, or something failed.
-async fn drive(world: &World, parts: &RotatorParts, rotator: &Rotator, mut work: Work) {
+async fn drive(world: &World, rotator: &Rotator, mut work: Work) {
     while work.is_held() {
         match rotator.advance(&mut work).await {
             Ok(Advance::Stepped) => {}
@@ -49,7 +49,7 @@ async fn drive(world: &World, parts: &RotatorParts, rotator: &Rotator, mut work:
                 let Some(until) = until.filter(|_| work.is_held()) else {
                     return;
                 };
-                let wait = until - parts.clock.now();
+                let wait = until - rotator.now();
                 world.sleep(wait.num_milliseconds().max(1)).await;
             }
             Err(_) => return,

@@ -505,7 +505,7 @@ impl State {
             return self.broken(|| format!("G1: {key_id} is removed, and no other one is valid"));
         }
         let (promoted, grace) = record.promoted;
-        let early = now.0 - promoted.0 < grace.num_milliseconds() - record.misled - UNHEARD;
+        let early = now.0 - promoted.0 < grace.num_milliseconds() - UNHEARD;
         if early && previous == Some(key_id) {
             self.broken(|| format!("G9: {key_id} is removed before its grace is over"));
         }

@@ -26,13 +26,14 @@ use crate::{Connection, Marker};
 /// * Secrets and tokens never reach a log, an error or `Debug`.
 #[async_trait]
 pub trait CredentialIssuer: Debug + Send + Sync {
-    /// Obtains a fresh token with exactly this secret: from no cache, on a connection of its own.
+    /// Obtains a fresh token with exactly this secret: from no cache, on a connection of its own. Tells the
+    /// time at which the directory answered, if it said so: no grace is ended on our clock alone.
     ///
     /// # Errors
     ///
     /// [`Refused`](IssuerErrorKind::Refused) when the secret is not accepted, which is normal for some
     /// seconds after it was minted.
-    async fn prove(&self, access: &Access<'_>) -> Result<(), IssuerError>;
+    async fn prove(&self, access: &Access<'_>) -> Result<Proof, IssuerError>;
 
     /// Reads the application and its secrets. What is not in the answer may exist nevertheless.
     ///
@@ -105,6 +106,22 @@ impl<'a> Access<'a> {
         'a: 'b,
     {
         Access { connection, ..self }
+    }
+}
+
+/// The directory accepted a secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Proof {
+    /// When it answered, by its own clock and to the second, as the `Date` header says.
+    pub at: Option<DateTime<Utc>>,
+}
+
+impl Proof {
+    /// Returns a proof that the directory answered at `at`.
+    #[must_use]
+    pub fn new(at: Option<DateTime<Utc>>) -> Self {
+        Self { at }
     }
 }
 
@@ -311,7 +328,7 @@ impl IssuerError {
 
 #[async_trait]
 impl<T: CredentialIssuer + ?Sized> CredentialIssuer for Arc<T> {
-    async fn prove(&self, access: &Access<'_>) -> Result<(), IssuerError> {
+    async fn prove(&self, access: &Access<'_>) -> Result<Proof, IssuerError> {
         (**self).prove(access).await
     }
 

@@ -34,7 +34,8 @@ pub use self::id::{
     ConnectionId, ConnectionName, Consumer, InvalidName, Marker, Namespace, RotationId,
 };
 pub use self::issuer::{
-    Access, CredentialIssuer, Inspection, IssuerError, IssuerErrorKind, Listed, Minted, Removal,
+    Access, CredentialIssuer, Inspection, IssuerError, IssuerErrorKind, Listed, Minted, Proof,
+    Removal,
 };
 pub use self::memory::MemoryStore;
 pub use self::record::{

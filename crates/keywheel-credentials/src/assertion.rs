@@ -20,7 +20,8 @@ use crate::token_endpoint::TokenEndpoint;
 pub trait ClientAssertion: Debug + Send + Sync {
     /// Returns a JWT that `endpoint` will accept.
     ///
-    /// One that the application signs itself has [`endpoint.url()`](TokenEndpoint::url) for its audience;
+    /// One that the application signs itself has [`endpoint.url()`](TokenEndpoint::url) for its audience,
+    /// and is made at [`endpoint.assertion_time()`](TokenEndpoint::assertion_time);
     /// one of another issuer the cloud's [`exchange_audience`](keywheel_core::Cloud::exchange_audience).
     ///
     /// # Errors

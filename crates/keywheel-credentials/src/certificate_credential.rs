@@ -124,7 +124,7 @@ struct CertificateAssertion {
 impl ClientAssertion for CertificateAssertion {
     async fn assertion(&self, endpoint: &TokenEndpoint) -> Result<Secret, CredentialError> {
         let signer = self.signer.load_full();
-        let now = endpoint.clock().now();
+        let now = endpoint.assertion_time();
         signer.certificate().check(now).map_err(|problem| {
             CredentialError::new(
                 CredentialErrorKind::InvalidConfiguration,

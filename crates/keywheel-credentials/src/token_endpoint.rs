@@ -6,8 +6,10 @@ mod refusal;
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
 use http::Request;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use keywheel_core::{
@@ -25,7 +27,7 @@ use crate::patience::Patience;
 
 pub(crate) use self::form::{Form, GrantType};
 pub(crate) use self::grant::Grant;
-use self::refusal::Refused;
+use self::refusal::{AGREEING, Refused, is_out_of_time, skew};
 
 /// The token endpoint of one tenant: where the credentials of this crate get their tokens.
 ///
@@ -55,6 +57,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     retry: RetryPolicy,
+    /// How many seconds our clock is ahead of Entra's, once an assertion was refused for its times.
+    ahead: Arc<AtomicI64>,
 }
 
 impl TokenEndpoint {
@@ -69,6 +73,7 @@ impl TokenEndpoint {
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(SystemEntropy::new()),
             retry: RetryPolicy::default(),
+            ahead: Arc::default(),
         }))
     }
 
@@ -113,6 +118,13 @@ impl TokenEndpoint {
         &self.0.tenant
     }
 
+    /// Returns the time that an assertion is to be made at: the clock's, corrected by what Entra's showed
+    /// when it last refused an assertion for its times.
+    #[must_use]
+    pub fn assertion_time(&self) -> DateTime<Utc> {
+        self.0.clock.now() - TimeDelta::seconds(self.0.ahead.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.clock
     }
@@ -132,7 +144,8 @@ impl TokenEndpoint {
         self.exchange_patiently(form, proof).instrument(span).await
     }
 
-    /// Sends `form` exactly once.
+    /// Sends `form` exactly once; again only with an assertion by Entra's clock in place of one that was
+    /// refused for its times.
     pub(crate) async fn exchange_once(
         &self,
         form: &Form,
@@ -165,7 +178,16 @@ impl TokenEndpoint {
         }
     }
 
+    /// Sends `form`; once more when an assertion was refused because our clock is off. Who is not let in
+    /// has redeemed nothing.
     async fn attempt(&self, form: &Form, proof: Proof<'_>) -> Result<Grant, Failure> {
+        match self.send(form, proof).await {
+            Err(failure) if failure.by_our_clock => self.send(form, proof).await,
+            result => result,
+        }
+    }
+
+    async fn send(&self, form: &Form, proof: Proof<'_>) -> Result<Grant, Failure> {
         let proven = proof.add_to(form, self).await;
         let form = &proven.map_err(Failure::before_sending)?;
         let request_id = self.0.entropy.uuid();
@@ -186,7 +208,21 @@ impl TokenEndpoint {
             Err(refused.read(&head, &body))
         };
         wipe(body);
-        result.map_err(Failure::answered)
+        result.map_err(|error| {
+            let mut failure = Failure::answered(error);
+            failure.by_our_clock = matches!(proof, Proof::Assertion(_))
+                && is_out_of_time(&failure.error)
+                && skew(&head.headers, sent_at).is_some_and(|skew| self.learn(skew));
+            failure
+        })
+    }
+
+    /// Keeps how far our clock is ahead. Returns whether that was not known.
+    fn learn(&self, ahead: TimeDelta) -> bool {
+        let seconds = ahead.num_seconds();
+        let known = self.0.ahead.swap(seconds, Ordering::Relaxed);
+        tracing::warn!(seconds_ahead = seconds, "token.clock_skew");
+        (seconds - known).abs() > AGREEING.num_seconds()
     }
 
     fn request(&self, form: &Form, request_id: Uuid) -> Result<Request<Bytes>, Failure> {
@@ -227,6 +263,7 @@ impl TokenEndpoint {
         };
         Failure {
             without_effect: error.is_unsent(),
+            by_our_clock: false,
             error: CredentialError::new(kind, message).with_source(error),
         }
     }
@@ -259,6 +296,8 @@ struct Failure {
     error: CredentialError,
     /// The request certainly had no effect: it never left, or was turned away unread.
     without_effect: bool,
+    /// An assertion was refused for its times, and the answer showed how far our clock is off.
+    by_our_clock: bool,
 }
 
 impl Failure {
@@ -266,6 +305,7 @@ impl Failure {
         Self {
             error,
             without_effect: true,
+            by_our_clock: false,
         }
     }
 
@@ -277,6 +317,7 @@ impl Failure {
         Self {
             error,
             without_effect,
+            by_our_clock: false,
         }
     }
 

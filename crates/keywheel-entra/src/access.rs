@@ -44,10 +44,7 @@ impl TenantAccess {
             tenant: tenant.clone(),
             client,
             credential: Arc::new(credential),
-            http: Watched {
-                inner: Arc::new(http),
-                date: Arc::default(),
-            },
+            http: Watched::new(Arc::new(http)),
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(SystemEntropy::new()),
             retry: RetryPolicy::default(),
@@ -102,20 +99,27 @@ impl TenantAccess {
 
     /// Returns how far our clock is ahead of Graph's, to the second, by its last answer.
     pub(crate) fn skew(&self) -> Option<TimeDelta> {
-        let date = *self
-            .http
-            .date
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        date.map(|date| self.now() - date)
+        self.http.date().map(|date| self.now() - date)
     }
 }
 
 /// Keeps the date of the last answer.
 #[derive(Clone, Debug)]
-struct Watched {
+pub(crate) struct Watched {
     inner: Arc<dyn HttpSend>,
     date: Arc<Mutex<Option<DateTime<Utc>>>>,
+}
+
+impl Watched {
+    pub(crate) fn new(inner: Arc<dyn HttpSend>) -> Self {
+        let date = Arc::default();
+        Self { inner, date }
+    }
+
+    /// Returns the date of the last answer, to the second.
+    pub(crate) fn date(&self) -> Option<DateTime<Utc>> {
+        *self.date.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
     Access, CredentialIssuer, Inspection, IssuerError, IssuerErrorKind, Listed, Marker, Minted,
-    Removal,
+    Proof, Removal,
 };
 use keywheel_core::{ClientSecret, Clock, Entropy, HttpSend, KeyId, TokenRequest};
 use keywheel_credentials::prove_secret;
@@ -52,19 +52,21 @@ impl EntraIssuer {
 
 #[async_trait]
 impl CredentialIssuer for EntraIssuer {
-    async fn prove(&self, access: &Access<'_>) -> Result<(), IssuerError> {
+    async fn prove(&self, access: &Access<'_>) -> Result<Proof, IssuerError> {
         let connection = access.by;
         let secret = ClientSecret::new(access.secret.clone())
             .map_err(|error| IssuerError::new(IssuerErrorKind::Invalid, error.to_string()))?;
         let request = TokenRequest::new(connection.cloud.graph_scope());
-        let endpoint = self.0.endpoint(access);
+        let http = self.0.watched();
+        let endpoint = self.0.endpoint(http.clone(), access);
         let proven = prove_secret(&endpoint, connection.client, &secret, &request).await;
         let token = proven.map_err(|error| refusal::credential(&error))?;
         check_tenant(&connection.tenant, &Claims::read(&token))
             .map_err(|error| IssuerError::new(IssuerErrorKind::Invalid, error.to_string()))?;
         self.0
             .seed(access, token)
-            .map_err(|error| refusal::credential(&error))
+            .map_err(|error| refusal::credential(&error))?;
+        Ok(Proof::new(http.date()))
     }
 
     async fn inspect(&self, access: &Access<'_>) -> Result<Inspection, IssuerError> {

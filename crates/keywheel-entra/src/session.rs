@@ -12,6 +12,7 @@ use keywheel_credentials::{ClientSecretCredential, ClientSecrets, TokenEndpoint}
 use keywheel_graph::{GraphClient, Traffic, TrafficLimits};
 
 use crate::TenantAccess;
+use crate::access::Watched;
 
 /// How many connections' tokens are kept. Beyond, all are forgotten: a token more is a request more.
 const LIMIT: usize = 4096;
@@ -63,15 +64,21 @@ impl Sessions {
         }
     }
 
-    pub(crate) fn endpoint(&self, access: &Access<'_>) -> TokenEndpoint {
+    /// Returns a client that keeps the date of the last answer.
+    pub(crate) fn watched(&self) -> Watched {
+        Watched::new(Arc::clone(&self.http))
+    }
+
+    /// Returns the token endpoint of who authenticates, asked over `http`.
+    pub(crate) fn endpoint(
+        &self,
+        http: impl HttpSend + 'static,
+        access: &Access<'_>,
+    ) -> TokenEndpoint {
         let connection = access.by;
-        TokenEndpoint::new(
-            Arc::clone(&self.http),
-            &connection.cloud,
-            &connection.tenant,
-        )
-        .with_clock(Arc::clone(&self.clock))
-        .with_entropy(Arc::clone(&self.entropy))
+        TokenEndpoint::new(http, &connection.cloud, &connection.tenant)
+            .with_clock(Arc::clone(&self.clock))
+            .with_entropy(Arc::clone(&self.entropy))
     }
 
     /// Returns the session of the generation in `access`, with this token to begin with.
@@ -122,9 +129,10 @@ impl Sessions {
             secrets = secrets.with_previous(secret(previous)?, until);
         }
         let client = access.by.client;
+        let endpoint = self.endpoint(Arc::clone(&self.http), access);
         let credential = Arc::new(ProvenCredential {
             proven: Mutex::default(),
-            inner: ClientSecretCredential::new(self.endpoint(access), client, secrets),
+            inner: ClientSecretCredential::new(endpoint, client, secrets),
             clock: Arc::clone(&self.clock),
         });
         let graph = GraphClient::new(

@@ -52,6 +52,7 @@
 
 mod builder;
 mod change;
+mod company;
 mod database;
 mod error;
 mod link;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use keywheel_connection::{StoreError, Version};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
-use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::change::Change;
+use crate::company::Company;
 use crate::database::Database;
 use crate::error::{again, closed};
 
@@ -46,26 +46,47 @@ impl Writer {
 
 async fn run(database: Arc<Database>, mut jobs: UnboundedReceiver<Job>) {
     let mut batch = Vec::new();
+    let mut company = Company::default();
     let mut slow = None;
     while jobs.recv_many(&mut batch, BATCH).await > 0 {
+        company.gather(&mut jobs, &mut batch).await;
+        let (begun, count) = (Instant::now(), batch.len());
         let mut saving = Box::pin(save_all(database.clone(), mem::take(&mut batch)));
-        if timeout(SLOW, &mut saving).await.is_err() {
-            // What it waits for is not to hold up the others, unless they wait for the same.
-            if let Some(slower) = slow.replace(tokio::spawn(saving)) {
-                drop(slower.await);
+        match timeout(SLOW, &mut saving).await {
+            Ok(answers) => {
+                company.expect(jobs.len() + count, begun.elapsed());
+                send(answers);
+            }
+            Err(_) => {
+                // What it waits for is not to hold up the others, unless they wait for the same.
+                let saved = tokio::spawn(async { send(saving.await) });
+                if let Some(slower) = slow.replace(saved) {
+                    drop(slower.await);
+                }
             }
         }
-        // Whoever was answered runs first: what they save next goes along with what waits already.
-        yield_now().await;
     }
 }
 
-async fn save_all(database: Arc<Database>, mut batch: Vec<Job>) {
+type Answer = (
+    oneshot::Sender<Result<Version, StoreError>>,
+    Result<Version, StoreError>,
+);
+
+fn send(answers: Vec<Answer>) {
+    for (reply, answer) in answers {
+        drop(reply.send(answer));
+    }
+}
+
+async fn save_all(database: Arc<Database>, mut batch: Vec<Job>) -> Vec<Answer> {
+    let mut answers = Vec::with_capacity(batch.len());
     while !batch.is_empty() {
         let rest = split_off_doubles(&mut batch);
-        commit(&database, batch).await;
+        commit(&database, batch, &mut answers).await;
         batch = rest;
     }
+    answers
 }
 
 /// A statement changes a row once: what is for a connection that is in the batch already goes into the next.
@@ -75,8 +96,8 @@ fn split_off_doubles(batch: &mut Vec<Job>) -> Vec<Job> {
     doubles.collect()
 }
 
-/// Saves all of a batch, or tells each why not.
-async fn commit(database: &Database, batch: Vec<Job>) {
+/// Saves all of a batch, or says to each why not.
+async fn commit(database: &Database, batch: Vec<Job>, answers: &mut Vec<Answer>) {
     let changes: Vec<_> = batch.iter().map(|job| &job.change).collect();
     match database.save(&changes).await {
         Ok(versions) => {
@@ -88,13 +109,13 @@ async fn commit(database: &Database, batch: Vec<Job>) {
                         Err(fault) => fault.into(),
                     }),
                 };
-                drop(job.reply.send(answer));
+                answers.push((job.reply, answer));
             }
         }
         Err(fault) if fault.is_refusal() && batch.len() > 1 => {
             // One of them is at fault; the others are not to suffer from it.
             for job in batch {
-                Box::pin(commit(database, vec![job])).await;
+                Box::pin(commit(database, vec![job], answers)).await;
             }
         }
         Err(fault) => {
@@ -105,7 +126,7 @@ async fn commit(database: &Database, batch: Vec<Job>) {
             };
             let error = Arc::new(error);
             for job in batch {
-                drop(job.reply.send(Err(again(&error))));
+                answers.push((job.reply, Err(again(&error))));
             }
         }
     }
@@ -115,4 +136,4 @@ async fn commit(database: &Database, batch: Vec<Job>) {
 const SLOW: Duration = Duration::from_millis(100);
 
 /// How many saves share a statement at most.
-const BATCH: usize = 256;
+pub(crate) const BATCH: usize = 256;

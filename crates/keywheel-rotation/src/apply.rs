@@ -88,6 +88,15 @@ pub(crate) enum Outcome {
         key_id: KeyId,
     },
     TookLeave,
+    /// The grace of a secret that was to be removed is not over by the directory's clock.
+    TooEarly {
+        /// What our clock showed when we asked.
+        shown: DateTime<Utc>,
+        /// What the directory's did when it answered.
+        told: DateTime<Utc>,
+        /// When the grace is over.
+        due: DateTime<Utc>,
+    },
 }
 
 /// What a change adds to a journal: the events, and the entries that are stored of them.
@@ -207,6 +216,9 @@ impl Change<'_> {
             Outcome::Reminded { days } => self.reminded(secrets, *days),
             Outcome::SetBack => rotation.since = self.now,
             Outcome::TookLeave => self.took_leave(rotation, secrets),
+            Outcome::TooEarly { shown, told, due } => {
+                self.too_early(rotation, secrets, (*shown, *told), *due);
+            }
         }
     }
 

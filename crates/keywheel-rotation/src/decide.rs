@@ -399,11 +399,12 @@ fn wanted(
     secrets: &Secrets,
     now: DateTime<Utc>,
 ) -> Option<(DateTime<Utc>, Cause)> {
+    // What has begun or was asked for is wanted now, even if a clock that was ahead noted when.
     if let Some(run) = rotation.run {
-        return Some((run.started_at, run.cause));
+        return Some((run.started_at.min(now), run.cause));
     }
     if let Some(request) = rotation.request {
-        return Some((request.at, request.cause));
+        return Some((request.at.min(now), request.cause));
     }
     next_due(rotation, &secrets.current, now)
 }

@@ -214,7 +214,7 @@ impl DryRun<'_> {
         let debts = self.connection.rotation.iter().flat_map(|r| &r.debts);
         let superseded = |debt: &Debt| debt.reason == DebtReason::Superseded;
         let mut debts = debts.filter(|debt| debt.key_id == key_id);
-        stale && debts.any(superseded)
+        debts.any(|debt| superseded(debt) && (stale || debt.due > debt.since))
     }
 
     fn nothing_new(&self) -> Inspection {

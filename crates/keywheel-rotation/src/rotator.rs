@@ -1,4 +1,5 @@
 mod authority;
+mod clocks;
 mod drive;
 mod save;
 mod steps;
@@ -16,6 +17,7 @@ use keywheel_core::{Clock, Entropy};
 use thiserror::Error;
 use tokio::time::sleep;
 
+use self::clocks::Clocks;
 pub(crate) use self::save::record_only;
 use crate::{Policy, Step, Waiting, decide};
 
@@ -31,6 +33,7 @@ pub struct Rotator(Arc<Inner>);
 struct Inner {
     parts: RotatorParts,
     policy: Policy,
+    clocks: Clocks,
 }
 
 /// What a [`Rotator`] works with.
@@ -189,7 +192,12 @@ impl Rotator {
     #[must_use]
     pub fn new(parts: RotatorParts, mut policy: Policy) -> Self {
         policy.name_sinks(&parts.sinks);
-        Self(Arc::new(Inner { parts, policy }))
+        let clocks = Clocks::default();
+        Self(Arc::new(Inner {
+            parts,
+            policy,
+            clocks,
+        }))
     }
 
     /// Returns what holds for every rotation of this engine.
@@ -241,8 +249,11 @@ impl Rotator {
         Ok(Advance::Stepped)
     }
 
-    pub(crate) fn now(&self) -> DateTime<Utc> {
-        self.parts().clock.now()
+    /// Returns the time that the rotator goes by: its clock's, corrected by what the directory's last
+    /// answer to a proof said. [`Advance::Waiting`] speaks of this time.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.0.clocks.now(self.parts().clock.now())
     }
 
     /// Renews the lease for as long as an effect takes. An effect that somebody else may be making too is

@@ -1,8 +1,9 @@
 //! Points 33 to 38: clocks, zones and downtime.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keywheel_connection::{Cause, Event, EventKind};
-use keywheel_core::Clock;
+use keywheel_connection::{Cause, Connection, ConnectionId, Event, EventKind};
+use keywheel_core::{Clock, KeyId};
+use keywheel_rotation::Rotator;
 use keywheel_schedule::Schedule;
 use workspace_tests::{Rig, SETTINGS_ZONE, settings};
 
@@ -21,10 +22,7 @@ async fn p33_a_clock_that_jumps_ahead_causes_one_rotation_and_none_when_it_comes
     let rig = Rig::new(1001);
     let id = rig.rotating(Rig::quick()).await;
     let ahead = rig.rotator_off_by(TimeDelta::days(80));
-    let deadline = rig.clock.now() + TimeDelta::days(81);
-    Box::pin(ahead.drive(id, deadline, |_| false))
-        .await
-        .unwrap();
+    drive(&rig, &ahead, id, TimeDelta::hours(1)).await;
     assert_eq!(rig.status(id).await.generation, 2);
 
     rig.run(id, TimeDelta::hours(1)).await;
@@ -33,6 +31,101 @@ async fn p33_a_clock_that_jumps_ahead_causes_one_rotation_and_none_when_it_comes
     // Nor is one lost: the next due date is kept.
     rig.run(id, TimeDelta::days(32)).await;
     rig.assert_clean(id, 3).await;
+}
+
+/// Up to the grace of the replaced secret, which this returns with when its grace ends.
+async fn in_grace(rig: &Rig, by: &Rotator) -> (ConnectionId, KeyId, DateTime<Utc>) {
+    let id = rig.rotating(settings()).await;
+    let replaced = rig.status(id).await.key_id.unwrap();
+    rig.request(id, Cause::Manual).await;
+    promote(rig, by, id).await;
+    (id, replaced, rig.clock.now() + settings().grace.delta())
+}
+
+async fn promote(rig: &Rig, by: &Rotator, id: ConnectionId) {
+    let deadline = rig.clock.now() + TimeDelta::hours(1);
+    let promoted = |connection: &Connection| connection.secrets().unwrap().current.generation == 2;
+    let driven = Box::pin(by.drive(id, deadline, promoted)).await;
+    assert_eq!(driven.unwrap(), None);
+}
+
+async fn drive(rig: &Rig, by: &Rotator, id: ConnectionId, span: TimeDelta) {
+    let deadline = rig.clock.now() + span;
+    Box::pin(by.drive(id, deadline, |_| false)).await.unwrap();
+    rig.pass(deadline - rig.clock.now()).await;
+}
+
+/// Whoever works on it, the replaced secret is there until a minute before the end of its grace, and gone
+/// a minute after it.
+async fn assert_kept(
+    rig: &Rig,
+    by: &Rotator,
+    (id, replaced, end): (ConnectionId, KeyId, DateTime<Utc>),
+) {
+    let minute = TimeDelta::minutes(1);
+    drive(rig, by, id, end - minute - rig.clock.now()).await;
+    assert!(rig.directory.has(replaced), "its grace was ended early");
+    drive(rig, by, id, minute * 2).await;
+    assert!(!rig.directory.has(replaced), "its grace was not ended");
+    rig.assert_clean(id, 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p33_a_process_whose_clock_is_ahead_ends_no_grace_early() {
+    for ahead in [
+        TimeDelta::minutes(20),
+        TimeDelta::hours(12),
+        TimeDelta::days(80),
+    ] {
+        let rig = Rig::new(1009);
+        let grace = in_grace(&rig, &rig.rotator()).await;
+
+        assert_kept(&rig, &rig.rotator_off_by(ahead), grace).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p33_a_clock_that_jumps_in_a_grace_does_not_end_it() {
+    for step in [TimeDelta::hours(12), -TimeDelta::hours(12)] {
+        let rig = Rig::new(1010);
+        let clock = rig.clock.skewed(TimeDelta::zero());
+        let rotator = rig.rotator_by(&clock);
+        let grace = in_grace(&rig, &rotator).await;
+
+        clock.step(step);
+
+        assert_kept(&rig, &rotator, grace).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p33_a_grace_that_a_process_with_a_wrong_clock_began_is_as_long() {
+    for off in [TimeDelta::hours(12), -TimeDelta::hours(12)] {
+        let rig = Rig::new(1011);
+        let grace = in_grace(&rig, &rig.rotator_off_by(off)).await;
+
+        assert_kept(&rig, &rig.rotator(), grace).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p33_who_publishes_what_another_process_proved_learns_the_time_first() {
+    let (rig, _, _) = Rig::new(1012).with_sinks();
+    let id = rig.rotating(settings()).await;
+    let replaced = rig.status(id).await.key_id.unwrap();
+    rig.request(id, Cause::Manual).await;
+    let deadline = rig.clock.now() + TimeDelta::hours(1);
+    let proven = |connection: &Connection| {
+        let rotation = connection.rotation.as_ref().unwrap();
+        rotation.candidate().is_some_and(|candidate| candidate.read)
+    };
+    let driven = Box::pin(rig.rotator().drive(id, deadline, proven)).await;
+    assert_eq!(driven.unwrap(), None);
+
+    promote(&rig, &rig.rotator_off_by(-TimeDelta::hours(12)), id).await;
+
+    let end = rig.clock.now() + settings().grace.delta();
+    assert_kept(&rig, &rig.rotator(), (id, replaced, end)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -48,6 +141,35 @@ async fn p34_a_clock_that_is_set_back_causes_no_second_rotation() {
 
         rig.assert_clean(id, 2).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p35_a_clock_far_from_entras_is_told_with_both_times_until_it_does_no_harm() {
+    let rig = Rig::new(1013);
+    let ahead = rig.rotator_off_by(TimeDelta::hours(12));
+    let (id, replaced, end) = in_grace(&rig, &rig.rotator()).await;
+    let asked = rig.clock.now();
+
+    drive(&rig, &ahead, id, TimeDelta::minutes(10)).await;
+
+    let trouble = rig.status(id).await.trouble.expect("it is told");
+    let date = |at: DateTime<Utc>| at.format("%F %T UTC").to_string();
+    for told in [date(asked), date(asked + TimeDelta::hours(12)), date(end)] {
+        assert!(
+            trouble.message.contains(&told),
+            "{told}: {}",
+            trouble.message
+        );
+    }
+    assert!(!trouble.kind.needs_a_person());
+    assert_eq!(date(trouble.retry_at), date(end));
+    // Told once, and not with every look.
+    let failed = |event: &Event| matches!(event.kind, EventKind::Failed { .. });
+    assert_eq!(rig.events(id).await.iter().filter(|e| failed(e)).count(), 1);
+
+    assert_kept(&rig, &ahead, (id, replaced, end)).await;
+
+    assert_eq!(rig.status(id).await.trouble, None);
 }
 
 #[tokio::test(start_paused = true)]

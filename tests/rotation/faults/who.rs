@@ -309,6 +309,27 @@ async fn p57_a_store_from_an_old_backup_removes_and_replaces_nothing_newer() {
     );
 }
 
+/// What has ended is used by nobody, so nobody needs to be asked.
+#[tokio::test(start_paused = true)]
+async fn p57_what_the_store_forgot_and_has_ended_holds_nothing_up() {
+    let rig = Rig::new(917);
+    let id = rig.rotating(settings()).await;
+    let backup = rig.load(id).await;
+    rig.request(id, Cause::Manual).await;
+    until(&rig, id, |status| status.generation == 2).await;
+    let newer = rig.status(id).await.key_id.unwrap();
+    rig.watch.end();
+    forget(&rig, &backup).await;
+    rig.directory.end_secret(newer);
+    rig.request(id, Cause::Manual).await;
+
+    rig.settle(id, TimeDelta::hours(5)).await;
+
+    let status = rig.status(id).await;
+    assert_eq!((status.health, status.generation), (Health::Active, 2));
+    assert!(rig.directory.has(newer), "it is not ours to remove");
+}
+
 #[tokio::test(start_paused = true)]
 async fn p57_a_secret_that_a_person_supplies_is_used_whatever_the_store_forgot() {
     let rig = Rig::new(916);

@@ -1,6 +1,7 @@
-use chrono::{DateTime, Utc};
-use http::StatusCode;
+use chrono::{DateTime, TimeDelta, Utc};
+use http::header::DATE;
 use http::response::Parts;
+use http::{HeaderMap, StatusCode};
 use keywheel_core::{CredentialError, CredentialErrorKind, EntraRefusal, retry_after};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -30,7 +31,7 @@ impl Refused<'_> {
         let body = body.get(..LONGEST_BODY).unwrap_or(body);
         let error = match serde_json::from_slice(body) {
             Ok(Value::Object(fields)) if fields.contains_key("error") => {
-                self.refused(head.status, &fields)
+                self.refused(head, &fields)
             }
             _ => self.unexplained(head.status),
         };
@@ -47,17 +48,22 @@ impl Refused<'_> {
         CredentialError::new(CredentialErrorKind::Protocol, message)
     }
 
-    fn refused(&self, status: StatusCode, fields: &Map<String, Value>) -> CredentialError {
+    fn refused(&self, head: &Parts, fields: &Map<String, Value>) -> CredentialError {
         // A server may repeat what it was sent.
         let description = Description::of(&self.form.redact(raw_description(fields)));
         let refusal = self.refusal(fields, &description);
-        let advice = advise(status, &refusal);
+        let advice = advise(head.status, &refusal);
         let kind = if self.form.grant_type().has_user() {
             advice.kind
         } else {
             without_user(advice.kind)
         };
-        let message = message(advice, &refusal, self.request_id);
+        let mut message = message(advice, &refusal, self.request_id);
+        if refusal.codes.contains(&OUT_OF_TIME)
+            && let Some(skew) = skew(&head.headers, self.now)
+        {
+            message += &in_words(skew);
+        }
         let error = CredentialError::new(kind, message).with_refusal(refusal);
         if description.is_empty() {
             return error;
@@ -105,6 +111,37 @@ impl Refused<'_> {
         );
         CredentialError::new(kind, message)
     }
+}
+
+/// An assertion was presented before or after its time.
+const OUT_OF_TIME: u32 = 700_024;
+
+pub(super) fn is_out_of_time(error: &CredentialError) -> bool {
+    error
+        .refusal()
+        .is_some_and(|refusal| refusal.codes.contains(&OUT_OF_TIME))
+}
+
+/// How far clocks may be apart and still agree.
+pub(super) const AGREEING: TimeDelta = TimeDelta::seconds(30);
+
+/// Returns how far our clock, which showed `sent_at`, is ahead of that of whoever answered with these
+/// headers, unless they agree.
+pub(super) fn skew(headers: &HeaderMap, sent_at: DateTime<Utc>) -> Option<TimeDelta> {
+    let date = headers.get(DATE)?.to_str().ok()?;
+    let date = DateTime::parse_from_rfc2822(date).ok()?;
+    let ahead = sent_at - date.to_utc();
+    (ahead.abs() > AGREEING).then_some(ahead)
+}
+
+fn in_words(ahead: TimeDelta) -> String {
+    let way = if ahead < TimeDelta::zero() {
+        "behind"
+    } else {
+        "ahead of"
+    };
+    let seconds = (ahead.num_milliseconds().abs() + 500) / 1000;
+    format!("; it is {seconds} seconds {way} Entra's (NTP sets it)")
 }
 
 fn advise(status: StatusCode, refusal: &EntraRefusal) -> Advice {

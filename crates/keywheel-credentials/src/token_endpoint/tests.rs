@@ -4,7 +4,7 @@ use keywheel_core::{CredentialErrorKind, Secret};
 use tokio::time::Instant;
 
 use super::*;
-use crate::test_support::{Fields, Service, client_id, granted, refused, reply};
+use crate::test_support::{Answer, Fields, Service, client_id, granted, noon, refused, reply};
 
 fn form(grant_type: GrantType) -> Form {
     Form::new(client_id(), grant_type, &[Cloud::public().graph_scope()])
@@ -118,7 +118,7 @@ async fn each_attempt_has_an_assertion_and_a_request_id_of_its_own() {
     #[async_trait::async_trait]
     impl ClientAssertion for Numbered {
         async fn assertion(&self, endpoint: &TokenEndpoint) -> Result<Secret, CredentialError> {
-            let number = self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let number = self.0.fetch_add(1, Ordering::SeqCst);
             Ok(Secret::new(format!(
                 "assertion {number} for {}",
                 endpoint.url()
@@ -166,4 +166,78 @@ async fn a_success_that_makes_no_sense_is_not_tried_again() {
     assert_eq!(error.kind(), CredentialErrorKind::Protocol);
     assert!(error.to_string().contains("proxy"), "{error}");
     assert_eq!(service.count(), 1);
+}
+
+/// An answer of a server whose clock shows `date`.
+fn dated(answer: Answer, date: DateTime<Utc>) -> Answer {
+    let mut answer = answer?;
+    let date = date.format("%a, %d %b %Y %T GMT").to_string();
+    answer.headers_mut().insert("date", date.parse().unwrap());
+    Ok(answer)
+}
+
+/// States when it was made.
+#[derive(Debug)]
+struct Stamped;
+
+#[async_trait::async_trait]
+impl ClientAssertion for Stamped {
+    async fn assertion(&self, endpoint: &TokenEndpoint) -> Result<Secret, CredentialError> {
+        Ok(Secret::new(endpoint.assertion_time().to_rfc3339()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_assertion_that_is_refused_for_its_times_is_sent_once_more_and_the_skew_told() {
+    for (off, words) in [
+        (TimeDelta::hours(-2), "7200 seconds ahead of Entra's"),
+        (TimeDelta::hours(2), "7200 seconds behind Entra's"),
+    ] {
+        let service = Service::new(move |_: usize, _: &Fields| {
+            dated(refused("invalid_client", 700_024), noon() + off)
+        });
+        let form = form(GrantType::ClientCredentials);
+        let result = service.endpoint();
+        let result = result
+            .exchange_once(&form, Proof::Assertion(&Stamped))
+            .await;
+
+        let error = result.unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+        assert_eq!(service.count(), 2);
+        let made = |number| {
+            let made = service.form(number);
+            made.get("client_assertion")
+                .parse::<DateTime<Utc>>()
+                .unwrap()
+        };
+        assert_eq!(made(0), noon());
+        assert!((made(1) - noon() - off).abs() < TimeDelta::seconds(2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_assertion_that_is_refused_while_clocks_agree_is_not_sent_again() {
+    let refusals: [fn() -> Answer; 3] = [
+        || dated(refused("invalid_client", 700_024), noon()),
+        || refused("invalid_client", 700_024),
+        || {
+            dated(
+                refused("invalid_client", 700_027),
+                noon() + TimeDelta::hours(2),
+            )
+        },
+    ];
+    for refusal in refusals {
+        let service = Service::new(move |_: usize, _: &Fields| refusal());
+        let form = form(GrantType::ClientCredentials);
+        let result = service.endpoint();
+        let result = result
+            .exchange_once(&form, Proof::Assertion(&Stamped))
+            .await;
+
+        let error = result.unwrap_err().to_string();
+        assert!(!error.contains("seconds"), "{error}");
+        assert_eq!(service.count(), 1);
+    }
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_core::{
     CredentialError, CredentialErrorKind, Report, Secret, TokenCredential, TokenRequest,
 };
@@ -9,7 +9,7 @@ use keywheel_credentials::{
     ClientSecretCredential, ClientSecrets, CredentialChain, ManagedIdentity,
     ManagedIdentityCredential, prove_secret,
 };
-use keywheel_emulator::{Effect, Emulator, ExternalIssuer, Fault, Route};
+use keywheel_emulator::{Clock, Effect, Emulator, ExternalIssuer, Fault, Route};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use crate::rig::{ISSUER, Rig, SUBJECT, client_secret};
@@ -55,6 +55,42 @@ async fn a_certificate_gets_a_token_by_either_algorithm() {
         issued_by(&rig.emulator),
         [registered[0].clone(), registered[0].clone()]
     );
+}
+
+/// A clock that is off by as much from the emulator's.
+#[derive(Debug)]
+struct Off(Clock, TimeDelta);
+
+impl keywheel_core::Clock for Off {
+    fn now(&self) -> DateTime<Utc> {
+        self.0.now() + self.1
+    }
+}
+
+#[tokio::test]
+async fn p35_an_assertion_by_a_clock_that_is_off_is_made_anew_by_entras() {
+    for off in [TimeDelta::hours(3), -TimeDelta::minutes(30)] {
+        let rig = Rig::start().await;
+        let certificate = Certificate::read(rig.pem().as_bytes(), None).unwrap();
+        let clock = Off(rig.emulator.clock().clone(), off);
+        let endpoint = rig.endpoint().with_clock(clock);
+        let credential =
+            CertificateCredential::new(endpoint.clone(), rig.client_id(), certificate).unwrap();
+        let shown = endpoint.assertion_time();
+
+        credential.get_token(&rig.graph()).await.unwrap();
+
+        // Once is enough: what was learnt is kept.
+        let other = TokenRequest::new("api://other/.default".parse().unwrap());
+        drop(credential.get_token(&other).await);
+        assert_eq!(rig.answers(Route::Token)[..2], [401, 200], "{off}");
+        assert_eq!(rig.answers(Route::Token).len(), 3, "{off}");
+        let corrected = shown - endpoint.assertion_time();
+        assert!(
+            (corrected - off).abs() < TimeDelta::minutes(1),
+            "{off} {corrected}"
+        );
+    }
 }
 
 /// Entra verifies a chain for applications alone that trust a subject, which Microsoft's own do. The emulator

@@ -232,8 +232,8 @@ impl Change<'_> {
         self.troubled(rotation, trouble.during("mint"));
     }
 
-    /// Returns the secrets that carry our marker, are not older than the candidate, and are not in this
-    /// record: another store minted them, or this one forgot them. Who uses them is not known, so nothing
+    /// Returns the secrets that carry our marker, have not ended, are not older than the candidate, and are
+    /// not in this record: another store minted them, or this one forgot them. Who uses them is not known, so nothing
     /// is put in their place, unless a person gave it.
     fn ahead<'a>(
         &self,
@@ -247,7 +247,8 @@ impl Change<'_> {
         };
         let unknown = |listed: &&Listed| {
             let known = |id| is_ours(rotation, secrets, id);
-            if listed.key_id.is_none_or(known) {
+            let ended = listed.end.is_some_and(|end| end <= self.now);
+            if ended || listed.key_id.is_none_or(known) {
                 return false;
             }
             let Some(marker) = listed.marker() else {

@@ -1,4 +1,4 @@
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
     Cause, Debt, DebtReason, EventKind, Rotation, Secrets, Trouble, TroubleKind,
 };
@@ -93,6 +93,30 @@ impl Change<'_> {
             trouble.kind = TroubleKind::LockedOut;
         }
         self.troubled(rotation, trouble.during("revoke"));
+    }
+
+    /// Our clock ran ahead of the directory's, or another process's did. The secret stays until its time.
+    pub(super) fn too_early(
+        &mut self,
+        rotation: &mut Rotation,
+        secrets: &Secrets,
+        (shown, told): (DateTime<Utc>, DateTime<Utc>),
+        due: DateTime<Utc>,
+    ) {
+        let message = format!(
+            "the replaced secret is not revoked yet: the clock of this machine showed {}, and Entra's {}; \
+             by Entra's its grace lasts until {}. Set the clock of the machine (NTP); until then Entra's \
+             time counts",
+            shown.format("%F %T UTC"),
+            told.format("%F %T UTC"),
+            due.format("%F %T UTC"),
+        );
+        tracing::warn!(connection = %self.id, %shown, %told, "rotation.clock_skew");
+        let failure = Failure::new(TroubleKind::Transient, message);
+        self.trouble(rotation, secrets, "revoke", &failure);
+        if let Some(trouble) = &mut rotation.trouble {
+            trouble.retry_at = due;
+        }
     }
 
     /// Once the last secret of a connection that is deleted has removed itself, nobody can ask any more

@@ -299,7 +299,7 @@ fn put_settings(rotation: &mut Rotation, settings: &RotationSettings, now: DateT
 /// The replaced secret has no grace any more.
 fn end_grace(rotation: &mut Rotation, now: DateTime<Utc>) {
     for debt in &mut rotation.debts {
-        debt.due = debt.due.min(now);
+        debt.due = debt.due.min(debt.since);
         debt.next_at = debt.next_at.min(now);
     }
 }

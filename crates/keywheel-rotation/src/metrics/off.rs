@@ -7,6 +7,7 @@ use keywheel_connection::{Connection, Consumer, EventKind};
 
 pub(crate) fn committed(_: &Connection, _: &[EventKind]) {}
 pub(crate) fn step(_: &'static str, _: &'static str, _: Duration) {}
+pub(crate) fn clock_skew(_: TimeDelta) {}
 pub(crate) fn lag(_: TimeDelta) {}
 pub(crate) fn in_flight(_: usize) {}
 pub(crate) fn put_back() {}

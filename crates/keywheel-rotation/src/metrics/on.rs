@@ -64,6 +64,10 @@ pub(crate) fn step(step: &'static str, outcome: &'static str, took: Duration) {
     histogram!(name::STEP_SECONDS, "step" => step).record(took);
 }
 
+pub(crate) fn clock_skew(skew: TimeDelta) {
+    gauge!(name::CLOCK_SKEW).set(skew.as_seconds_f64());
+}
+
 /// How long after it was due a rotation began.
 pub(crate) fn lag(lag: TimeDelta) {
     histogram!(name::LAG).record(lag.to_std().unwrap_or_default());

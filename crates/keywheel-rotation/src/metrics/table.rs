@@ -64,6 +64,8 @@ metrics! {
         "When the connection's current secret ends, in seconds since 1970. Days left: (x - time()) / 86400.";
     CONNECTIONS "keywheel_connections" Gauge ["health"]
         "Connections by health: `active`, `expiring`, `halted`, `locked-out`, `needs-reauth`, `store-behind`. Counted every five minutes or so by each worker: take the maximum, not the sum.";
+    CLOCK_SKEW "keywheel_clock_skew_seconds" Gauge []
+        "How far the machine's clock is ahead of Entra's by the `Date` of its last answer to a proof; below zero when it is behind, and 0 up to five seconds.";
     LAG "keywheel_worker_lag_seconds" Histogram []
         "How long after it was due a rotation began.";
     IN_FLIGHT "keywheel_worker_in_flight" Gauge []

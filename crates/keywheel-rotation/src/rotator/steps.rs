@@ -1,7 +1,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
     Access, Cause, Connection, DebtReason, EventKind, Inspection, IssuerError, IssuerErrorKind,
-    Marker, Minted, NewSecret, Removal, RotationId, SinkError, TroubleKind,
+    Marker, Minted, NewSecret, Proof, Removal, RotationId, SinkError, TroubleKind,
 };
 use keywheel_core::{KeyId, Report};
 use tokio::time::Instant;
@@ -130,7 +130,7 @@ impl Rotator {
             Ok(access) => access,
             Err(failure) => return Some(Outcome::ProofFailed(failure)),
         };
-        if let Err(error) = self.parts().issuer.prove(&access).await {
+        if let Err(error) = self.hear_proof(&access).await {
             return Some(unproven(&error));
         }
         if candidate.proofs.saturating_add(1) < rotation.settings.proofs {
@@ -149,6 +149,16 @@ impl Rotator {
                 Err(failure) => Outcome::ProofFailed(failure),
             },
         })
+    }
+
+    /// Proves a secret, and takes in what the answer says of the time.
+    async fn hear_proof(&self, access: &Access<'_>) -> Result<Proof, IssuerError> {
+        let clock = &self.parts().clock;
+        let sent = clock.now();
+        let proof = self.parts().issuer.prove(access).await?;
+        let skew = self.0.clocks.hear(sent, clock.now(), proof.at);
+        crate::metrics::clock_skew(skew);
+        Ok(proof)
     }
 
     async fn read_by_authority(&self, connection: &Connection) -> Result<Inspection, Failure> {
@@ -182,6 +192,13 @@ impl Rotator {
             Ok(access) => access,
             Err(failure) => return Some(Outcome::PublishFailed(failure)),
         };
+        // The promotion follows, and with it the grace begins: by the directory's time. A process that took
+        // over after the last proof does not know it yet.
+        if !self.0.clocks.is_told(self.parts().clock.now())
+            && let Err(error) = self.hear_proof(&access).await
+        {
+            return Some(unproven(&error));
+        }
         let facts = (Some(candidate.key_id), candidate.end);
         let new = NewSecret::new(connection, candidate.generation, facts, access.secret);
         Some(match sink.publish(&new).await {
@@ -232,14 +249,9 @@ impl Rotator {
         let failed = |failure| Outcome::RemoveFailed { key_id, failure };
         if is_replaced(connection, key_id)
             && !is_leaving(connection)
-            && let Err(failure) = self.prove_current(connection).await
+            && let Some(reason) = self.must_stay(connection, key_id).await
         {
-            return if failure.is_refusal() {
-                let failure = failure.passing();
-                Outcome::CurrentRefused { key_id, failure }
-            } else {
-                failed(failure)
-            };
+            return reason;
         }
         let authority = match self.authority(connection).await {
             Ok(authority) => authority,
@@ -253,21 +265,41 @@ impl Rotator {
         }
     }
 
+    /// Says why a replaced secret must not go yet: the current one does not work, or its grace is not over
+    /// by the directory's clock.
+    async fn must_stay(&self, connection: &Connection, key_id: KeyId) -> Option<Outcome> {
+        let grace = grace(connection, key_id);
+        let shown = self.parts().clock.now();
+        match self.prove_current(connection, grace.is_some()).await {
+            Ok(proof) => {
+                let (told, due) = (proof.at?, grace?);
+                (told + EARLY < due).then_some(Outcome::TooEarly { shown, told, due })
+            }
+            Err(failure) if failure.is_refusal() => {
+                let failure = failure.passing();
+                Some(Outcome::CurrentRefused { key_id, failure })
+            }
+            Err(failure) => Some(Outcome::RemoveFailed { key_id, failure }),
+        }
+    }
+
     /// Proves that the current secret works before the one that it replaced goes: since its last proof
-    /// somebody may have removed it, and then the other one is all that works (G1).
-    async fn prove_current(&self, connection: &Connection) -> Result<(), Failure> {
+    /// somebody may have removed it, and then the other one is all that works (G1). Where there was no
+    /// grace, the proof before the promotion serves.
+    async fn prove_current(&self, connection: &Connection, grace: bool) -> Result<Proof, Failure> {
         let Some(secrets) = connection.secrets() else {
-            return Ok(());
+            return Ok(Proof::default());
         };
         let current = &secrets.current;
         let proven_for = self.now() - current.since;
-        if current.refused_since.is_none() && proven_for.abs() <= self.policy().fresh {
-            return Ok(());
+        let fresh = proven_for.abs() <= self.policy().fresh;
+        if !grace && current.refused_since.is_none() && fresh {
+            return Ok(Proof::default());
         }
         let secret = self.open(connection, current).await;
         let secret = secret.map_err(|error| Failure::from(&error))?;
         let access = Access::new(connection, current.generation, secret);
-        let proof = self.parts().issuer.prove(&access).await;
+        let proof = self.hear_proof(&access).await;
         proof.map_err(|error| Failure::from(&error))
     }
 
@@ -320,6 +352,16 @@ fn unproven(error: &IssuerError) -> Outcome {
     } else {
         Outcome::ProofFailed(failure)
     }
+}
+
+/// How much sooner than its end a grace may be ended: as far as clocks that agree are apart at most.
+const EARLY: TimeDelta = TimeDelta::seconds(10);
+
+/// When the grace of a secret ends, if it has one.
+fn grace(connection: &Connection, key_id: KeyId) -> Option<DateTime<Utc>> {
+    let mut debts = connection.rotation.iter().flat_map(|r| &r.debts);
+    let debt = debts.find(|debt| debt.key_id == key_id && debt.due > debt.since)?;
+    Some(debt.due)
 }
 
 /// Whether this is a secret that was in use until another one took its place.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
     Access, CredentialIssuer, Inspection, IssuerError, IssuerErrorKind, Listed, Marker, Minted,
-    Removal,
+    Proof, Removal,
 };
 use keywheel_core::{ApplicationObjectId, ClientId, Entropy, KeyId, Secret, TenantId};
 use keywheel_testkit::SeededEntropy;
@@ -122,8 +122,8 @@ impl Drop for Leave<'_> {
 
 #[async_trait]
 impl CredentialIssuer for Directory {
-    async fn prove(&self, access: &Access<'_>) -> Result<(), IssuerError> {
-        self.call(access).await
+    async fn prove(&self, access: &Access<'_>) -> Result<Proof, IssuerError> {
+        self.call(access).await.map(|()| Proof::default())
     }
 
     async fn inspect(&self, access: &Access<'_>) -> Result<Inspection, IssuerError> {
