@@ -376,7 +376,7 @@ impl Connection {
             at,
             actor: actor.clone(),
         };
-        let body = json(&event, 512);
+        let body = json(&event);
         let digest = self.journal.digest.then(&body);
         self.journal = JournalHead { seq, digest };
         Entry {
@@ -471,7 +471,9 @@ impl From<[u8; 32]> for Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+        let (high, low) = self.0.split_at(16);
+        let half = |bytes: &[u8]| u128::from_be_bytes(bytes.try_into().expect("16 of 32 bytes"));
+        write!(f, "{:032x}{:032x}", half(high), half(low))
     }
 }
 
@@ -491,14 +493,13 @@ impl TryFrom<String> for Digest {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, &'static str> {
-        let mut bytes = [0; 32];
         if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err("expected 64 hex digits");
         }
-        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-            let pair = std::str::from_utf8(pair).map_err(|_| "expected hex digits")?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| "expected hex digits")?;
-        }
+        let half = |digits| u128::from_str_radix(digits, 16).map_err(|_| "expected hex digits");
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(&half(&text[..32])?.to_be_bytes());
+        bytes[16..].copy_from_slice(&half(&text[32..])?.to_be_bytes());
         Ok(Self(bytes))
     }
 }

@@ -104,8 +104,8 @@ impl Connection {
     /// Returns the text that a store keeps.
     #[must_use]
     pub fn encode(&self) -> String {
-        let mut text = json(self, 2048);
-        text.replace_range(..1, &format!("{{\"format\":{FORMAT},"));
+        let mut text = json(self);
+        text.replace_range(..1, BEGINNING);
         text
     }
 
@@ -115,17 +115,9 @@ impl Connection {
     ///
     /// Returns an error when the text was damaged, or written by a newer version.
     pub fn decode(text: &str) -> Result<Self, DecodeError> {
-        #[derive(Deserialize)]
-        struct Format {
-            format: u32,
-        }
-        let read = || {
-            let read = serde_json::from_str(text).map(|Format { format }| format);
-            read.map_err(|_| DecodeError::Damaged { line: 0, column: 0 })
-        };
-        let format = format_of(text).map_or_else(read, Ok)?;
-        if format > FORMAT {
-            return Err(DecodeError::Newer { format });
+        // Nearly all that is read begins like what is written, and needs no second look.
+        if !text.starts_with(BEGINNING) {
+            check_format(text)?;
         }
         // The text of serde_json's error may repeat what it read.
         serde_json::from_str(text).map_err(|error| DecodeError::Damaged {
@@ -135,21 +127,28 @@ impl Connection {
     }
 }
 
-/// The format of a record that is as it was written, which need not be read twice.
-fn format_of(text: &str) -> Option<u32> {
-    let (format, _) = text.strip_prefix("{\"format\":")?.split_once(',')?;
-    format.parse().ok()
+/// Writes one of our own types, none of which can fail.
+pub(crate) fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("our types have only text keys")
 }
 
-/// Writes one of our own types, none of which can fail, into a text that need not grow up to `room` bytes.
-pub(crate) fn json(value: &impl Serialize, room: usize) -> String {
-    let mut text = Vec::with_capacity(room);
-    serde_json::to_writer(&mut text, value).expect("our types have only text keys");
-    String::from_utf8(text).expect("JSON is UTF-8")
+fn check_format(text: &str) -> Result<(), DecodeError> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    match serde_json::from_str(text) {
+        Ok(Format { format }) if format > FORMAT => Err(DecodeError::Newer { format }),
+        Ok(_) => Ok(()),
+        Err(_) => Err(DecodeError::Damaged { line: 0, column: 0 }),
+    }
 }
 
 /// The format that this version writes. Raise it when an older version would misread the record.
 const FORMAT: u32 = 1;
+
+/// How every record of this format begins.
+const BEGINNING: &str = "{\"format\":1,";
 
 /// A stored record can't be read.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
@@ -91,6 +93,10 @@ const PRESETS: [Preset; 4] = [
         exchange_audience: "api://AzureADTokenExchangeChina",
     },
 ];
+
+/// The presets, parsed once: every record that is read names one of them.
+static CLOUDS: LazyLock<[Cloud; 4]> =
+    LazyLock::new(|| PRESETS.map(|preset| Cloud::parsed(&preset)));
 
 impl Cloud {
     /// Returns the public cloud, which GCC (Moderate) shares.
@@ -277,6 +283,11 @@ impl Cloud {
     }
 
     fn preset(preset: &Preset) -> Self {
+        let same = |cloud: &&Self| cloud.name == Some(preset.name);
+        CLOUDS.iter().find(same).expect("one for each").clone()
+    }
+
+    fn parsed(preset: &Preset) -> Self {
         Self {
             name: Some(preset.name),
             authority: parse(preset.authority),

@@ -172,13 +172,14 @@ impl ConnectionStore for SqliteStore {
             limit,
             span,
         };
-        let taken = self.0.writer.write(due).await?.into_iter();
+        let taken = self.0.writer.write(due).await?;
+        let mut claims = Vec::with_capacity(taken.len());
         // What can't be read stays leased, so that it is not in the way of others.
-        let claims = taken.filter_map(|Taken { lease, stored }| {
+        claims.extend(taken.into_iter().filter_map(|Taken { lease, stored }| {
             let stored = stored.decode_or_log()?;
             Some(Claimed { lease, stored })
-        });
-        Ok(claims.collect())
+        }));
+        Ok(claims)
     }
 
     async fn renew(&self, lease: &Lease, span: Duration) -> Result<(), StoreError> {

@@ -180,15 +180,18 @@ impl Sealer for KeyRing {
             .split_at_checked(NONCE_LEN)
             .ok_or_else(damaged)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| damaged())?;
-        let mut data = Zeroizing::new(data.to_vec());
+        let mut data = data.to_vec();
         let open = |aad: &[u8]| {
             let opened = key.aead.open_in_place(nonce, Aad::from(aad), &mut data);
             opened.map(|text| text.len())
         };
-        let length = context.with_bytes(open).map_err(|_| damaged())?;
+        let Ok(length) = context.with_bytes(open) else {
+            data.zeroize();
+            return Err(damaged());
+        };
         data.truncate(length);
         // Moved into the secret, so that there is no other copy to wipe.
-        match String::from_utf8(std::mem::take(&mut *data)) {
+        match String::from_utf8(data) {
             Ok(text) => Ok(Secret::new(text)),
             Err(error) => {
                 error.into_bytes().zeroize();
