@@ -1,6 +1,7 @@
+use std::borrow::Cow;
 use std::fmt;
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256};
 use chrono::{DateTime, Utc};
 use keywheel_core::{ClientId, KeyId, TenantId};
 use serde::{Deserialize, Serialize};
@@ -36,19 +37,19 @@ pub struct Event {
 /// Who did something: the engine, or a person in the embedder's words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Actor(String);
+pub struct Actor(Cow<'static, str>);
 
 impl Actor {
     /// Returns the rotation engine.
     #[must_use]
     pub fn engine() -> Self {
-        Self("engine".to_owned())
+        Self(Cow::Borrowed("engine"))
     }
 
     /// Returns somebody, in the embedder's words.
     #[must_use]
     pub fn named(name: impl Into<String>) -> Self {
-        Self(name.into())
+        Self(Cow::Owned(name.into()))
     }
 }
 
@@ -449,8 +450,16 @@ impl Digest {
     }
 
     fn then(&self, body: &str) -> Self {
-        let chained = digest(&SHA256, &[&self.0, body.as_bytes()].concat());
-        Self(chained.as_ref().try_into().expect("SHA-256 gives 32 bytes"))
+        let mut chained = Context::new(&SHA256);
+        chained.update(&self.0);
+        chained.update(body.as_bytes());
+        Self(
+            chained
+                .finish()
+                .as_ref()
+                .try_into()
+                .expect("SHA-256 gives 32 bytes"),
+        )
     }
 }
 

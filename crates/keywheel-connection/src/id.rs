@@ -1,7 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -73,9 +74,9 @@ impl InvalidName {
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $field:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+        #[serde(try_from = "String")]
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Returns the name.
@@ -91,9 +92,15 @@ macro_rules! name {
             }
         }
 
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(&self.0)
+            }
+        }
+
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0
+                name.0.as_ref().to_owned()
             }
         }
 
@@ -103,7 +110,7 @@ macro_rules! name {
             fn from_str(text: &str) -> Result<Self, InvalidName> {
                 let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
                 if (1..=64).contains(&text.len()) && text.chars().all(plain) {
-                    Ok(Self(text.to_owned()))
+                    Ok(Self(text.into()))
                 } else {
                     Err(InvalidName {
                         field: $field,
@@ -141,7 +148,7 @@ name! {
 impl Default for Namespace {
     /// The namespace of a backend that has no tenants of its own.
     fn default() -> Self {
-        Self("default".to_owned())
+        Self("default".into())
     }
 }
 

@@ -97,6 +97,9 @@ impl Tables {
         if row.version != save.expected {
             return Err(StoreError::conflict());
         }
+        if !row.is_renamed_by(save) {
+            return Ok(());
+        }
         match self.names.get(&name_of(save.connection)) {
             Some(id) if *id != save.connection.id => Err(StoreError::name_taken()),
             _ => Ok(()),
@@ -107,7 +110,7 @@ impl Tables {
         let row = self.row(save.connection.id)?;
         row.version.0 += 1;
         let version = row.version;
-        let before = name_of(&row.connection);
+        let before = row.is_renamed_by(save).then(|| name_of(&row.connection));
         if let Some((lease, change)) = save.lease {
             row.change(lease, change, now);
         }
@@ -117,12 +120,13 @@ impl Tables {
             Wake::Never => row.wake_at = None,
         }
         row.connection = save.connection.clone();
-        self.names.remove(&before);
-        if save.deletes {
-            self.bury(save.connection, version);
-        } else {
+        if let Some(before) = before {
+            self.names.remove(&before);
             self.names
                 .insert(name_of(save.connection), save.connection.id);
+        }
+        if save.deletes {
+            self.bury(save.connection, version);
         }
         self.journal.extend_from_slice(save.entries);
         Ok(version)
@@ -130,6 +134,7 @@ impl Tables {
 
     fn bury(&mut self, connection: &Connection, version: Version) {
         self.rows.remove(&connection.id);
+        self.names.remove(&name_of(connection));
         let tombstone = Tombstone {
             connection: connection.id,
             namespace: connection.namespace.clone(),
@@ -163,6 +168,11 @@ impl Row {
             Some(held) if held.until <= now => Some(wake_at.max(held.until)),
             _ => Some(wake_at),
         }
+    }
+
+    fn is_renamed_by(&self, save: &Save<'_>) -> bool {
+        let (before, after) = (&self.connection, save.connection);
+        before.name != after.name || before.namespace != after.namespace
     }
 
     fn check(&self, lease: &Lease) -> Result<(), StoreError> {

@@ -165,7 +165,8 @@ const ROOM: usize = 256;
 pub struct Sealed {
     /// Shared with the key: it is the same in each value.
     key_id: Arc<str>,
-    data: Vec<u8>,
+    /// Shared by the copies of a record that a save makes.
+    data: Arc<[u8]>,
 }
 
 impl Sealed {
@@ -174,7 +175,7 @@ impl Sealed {
     pub fn new(key_id: impl Into<Arc<str>>, data: Vec<u8>) -> Self {
         Self {
             key_id: key_id.into(),
-            data,
+            data: data.into(),
         }
     }
 

@@ -99,7 +99,21 @@ pub(crate) enum Outcome {
     },
 }
 
-/// Changes `connection` by what came of a step, and returns the journal entries to be saved with it.
+/// What a change adds to a journal: the events, and the entries that are stored of them.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    pub(crate) events: Vec<EventKind>,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl News {
+    pub(crate) fn add(&mut self, later: Self) {
+        self.events.extend(later.events);
+        self.entries.extend(later.entries);
+    }
+}
+
+/// Changes `connection` by what came of a step, and returns what is to be saved with it.
 ///
 /// Pure. It may be applied again to a newer version of the same connection, when a change on behalf of
 /// a person came between.
@@ -108,7 +122,7 @@ pub(crate) fn apply(
     outcome: &Outcome,
     now: DateTime<Utc>,
     policy: &Policy,
-) -> Vec<Entry> {
+) -> News {
     let mut change = Change {
         id: connection.id,
         managed: connection.credential.via().is_some(),
@@ -128,11 +142,12 @@ pub(crate) fn apply(
         connection.application.get_or_insert(read.application);
     }
     let actor = Actor::engine();
-    change
-        .events
-        .into_iter()
-        .map(|event| connection.record(&actor, now, event))
-        .collect()
+    let events = change.events;
+    let entries = events
+        .iter()
+        .map(|event| connection.record(&actor, now, event.clone()))
+        .collect();
+    News { events, entries }
 }
 
 /// One outcome on its way into a record, and the events that it makes.

@@ -438,7 +438,7 @@ pub fn next_due(
 /// A clock that ran far ahead covered due dates that have not come; they are not skipped.
 fn is_ahead_of(rotation: &Rotation, now: DateTime<Utc>) -> bool {
     let schedule = rotation.settings.plan.schedule();
-    rotation.since > now + TimeDelta::days(schedule.interval_days().into())
+    rotation.since - now > TimeDelta::days(schedule.interval_days().into())
 }
 
 /// Our secrets on the application stay within the budget, but the end of the current one beats it.
@@ -446,8 +446,9 @@ fn has_slot(rotation: &Rotation, secrets: &Secrets, now: DateTime<Utc>, policy: 
     let current = secrets.current.key_id;
     let others = rotation.debts.iter().map(|debt| Some(debt.key_id));
     let live = 1 + others.filter(|key_id| *key_id != current).count();
-    let may_exceed = rotation.settings.mode == Mode::Overlap && is_ending(rotation, secrets, now);
-    live < policy.slots || may_exceed
+    // The end is asked for last: it takes longer than all the rest.
+    live < policy.slots
+        || (rotation.settings.mode == Mode::Overlap && is_ending(rotation, secrets, now))
 }
 
 fn is_ending(rotation: &Rotation, secrets: &Secrets, now: DateTime<Utc>) -> bool {
@@ -464,16 +465,20 @@ fn is_stuck(rotation: &Rotation) -> bool {
 /// The reminder that is due. Where several have gone by, only the last of them.
 fn reminder(current: &Held, now: DateTime<Utc>) -> Option<u16> {
     let end = current.end?;
-    let told = current.reminded.unwrap_or(u16::MAX);
+    let (told, left) = (current.reminded.unwrap_or(u16::MAX), end - now);
     REMINDERS
         .into_iter()
-        .find(|days| *days < told && end - TimeDelta::days((*days).into()) <= now)
+        .find(|days| *days < told && left <= TimeDelta::days((*days).into()))
 }
 
 fn next_reminder(current: &Held, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let end = current.end?;
-    let times = REMINDERS.map(|days| end - TimeDelta::days(days.into()));
-    times.into_iter().rev().find(|at| *at > now)
+    let left = end - now;
+    let mut spans = REMINDERS
+        .iter()
+        .rev()
+        .map(|days| TimeDelta::days((*days).into()));
+    Some(end - spans.find(|span| left > *span)?)
 }
 
 fn later_reminder(rotation: &Rotation, current: &Held, now: DateTime<Utc>) -> Option<Item> {

@@ -42,6 +42,11 @@ impl Occurrence {
         self.shown.at()
     }
 
+    /// The instant in seconds of Unix time, to be compared: a date costs more than the search for it.
+    pub(crate) fn second(&self) -> i64 {
+        self.shown.0.at
+    }
+
     /// Returns what the clock of the zone shows at that instant.
     #[must_use]
     pub fn local(&self) -> NaiveDateTime {
@@ -124,9 +129,8 @@ impl Shown {
 
     /// Returns any moment that chrono can say, or `None`.
     pub(crate) fn new(moment: Moment) -> Option<Self> {
-        DateTime::from_timestamp(moment.at, 0)?;
-        DateTime::from_timestamp(moment.wall(), 0)?;
-        Some(Self(moment))
+        let known = DateTime::<Utc>::MIN_UTC.timestamp()..=DateTime::<Utc>::MAX_UTC.timestamp();
+        (known.contains(&moment.at) && known.contains(&moment.wall())).then_some(Self(moment))
     }
 
     #[inline]

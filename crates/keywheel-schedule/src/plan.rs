@@ -177,15 +177,16 @@ impl Plan {
     /// Returns the first run that the last rotation has not done already.
     fn planned(&self, since: DateTime<Utc>, now: i64) -> Option<Planned> {
         let earliest = since.timestamp() + self.minimum_spacing;
-        let mut occurrence = self.occurrence_after(since)?;
+        let mut occurrence = self.occurrence_after(since.timestamp())?;
         loop {
+            let due = occurrence.second();
             // Whether a run is left out must not depend on when the question is asked.
-            let (moved, on_time) = self.place(&occurrence, i64::MIN)?;
+            let (moved, on_time) = self.place(due, i64::MIN)?;
             if on_time < earliest {
-                occurrence = self.occurrence_after(occurrence.at())?;
+                occurrence = self.occurrence_after(due)?;
                 continue;
             }
-            let (_, at) = self.place(&occurrence, now)?;
+            let (_, at) = self.place(due, now)?;
             let why = match moved {
                 _ if at != on_time => Why::CatchUp,
                 None => Why::Schedule,
@@ -199,20 +200,19 @@ impl Plan {
         }
     }
 
-    fn occurrence_after(&self, after: DateTime<Utc>) -> Option<Occurrence> {
+    fn occurrence_after(&self, after: i64) -> Option<Occurrence> {
         iter::once(&self.first)
             .chain(&self.others)
-            .filter_map(|schedule| schedule.next_after(after))
-            .min_by_key(Occurrence::at)
+            .filter_map(|schedule| schedule.next_after_second(after))
+            .min_by_key(Occurrence::second)
     }
 
-    /// Returns the second at which an occurrence runs, in the first stretch that is not over by `now`, and
-    /// what moved it there.
+    /// Returns the second at which an occurrence that is due at `due` runs, in the first stretch that is
+    /// not over by `now`, and what moved it there.
     ///
     /// Moved runs are spread too: otherwise all that a weekend held up would begin at its end.
-    fn place(&self, occurrence: &Occurrence, now: i64) -> Option<(Option<Why>, i64)> {
+    fn place(&self, due: i64, now: i64) -> Option<(Option<Why>, i64)> {
         let table = self.first.zone().table();
-        let due = occurrence.at().timestamp();
         let span = self
             .jitter
             .map_or(0, |jitter| jitter.span().as_secs() as i64);

@@ -81,7 +81,12 @@ impl Schedule {
     /// of the later date.
     #[must_use]
     pub fn next_after(&self, after: DateTime<Utc>) -> Option<Occurrence> {
-        let after = after.timestamp();
+        self.next_after_second(after.timestamp())
+    }
+
+    /// The same, after a second of Unix time.
+    #[inline]
+    pub(crate) fn next_after_second(&self, after: i64) -> Option<Occurrence> {
         let shown = self.zone.table().least_after(after);
         let mut day = self.due_from(1 + (shown - self.second_of_day()).div_euclid(DAY));
         while day <= LAST_DAY {

@@ -57,8 +57,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "mint beyond the budget",
         file: DECIDE,
-        from: "    live < policy.slots || may_exceed\n",
-        to: "    live < policy.slots + 2 || may_exceed\n",
+        from: "    live < policy.slots\n",
+        to: "    live < policy.slots + 2\n",
     },
     Mutant {
         name: "forget the debt",

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keywheel_connection::{Connection, Consumer, Entry};
+use keywheel_connection::{Connection, Consumer, EventKind};
 
-pub(crate) fn committed(_: &Connection, _: &[Entry]) {}
+pub(crate) fn committed(_: &Connection, _: &[EventKind]) {}
 pub(crate) fn step(_: &'static str, _: &'static str, _: Duration) {}
 pub(crate) fn clock_skew(_: TimeDelta) {}
 pub(crate) fn lag(_: TimeDelta) {}

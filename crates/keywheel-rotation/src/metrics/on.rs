@@ -1,18 +1,17 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keywheel_connection::{Connection, Consumer, Entry, EventKind};
-use metrics::{counter, gauge, histogram};
+use keywheel_connection::{Connection, Consumer, EventKind};
+use metrics::{Label, SharedString, counter, gauge, histogram};
 use serde::Serialize;
 
 use super::table::name;
 
 /// Counts what was committed, and shows how the connection is.
-pub(crate) fn committed(connection: &Connection, entries: &[Entry]) {
-    for entry in entries {
-        if let Ok(event) = entry.event() {
-            count(&event.kind);
-        }
+pub(crate) fn committed(connection: &Connection, events: &[EventKind]) {
+    for event in events {
+        count(event);
     }
     show(connection);
 }
@@ -44,18 +43,20 @@ fn count(kind: &EventKind) {
 
 /// Shows when the current secret ends, and what the connection owes.
 pub(super) fn show(connection: &Connection) {
+    // Shared by the three: this runs at every save.
+    let shared = |text: &str| SharedString::from(Arc::<str>::from(text));
     let labels = [
-        ("namespace", connection.namespace.to_string()),
-        ("connection", connection.name.to_string()),
+        Label::new("namespace", shared(connection.namespace.as_str())),
+        Label::new("connection", shared(connection.name.as_str())),
     ];
     if let Some(end) = connection.secrets().and_then(|secrets| secrets.current.end) {
-        gauge!(name::EXPIRY, &labels).set(seconds(end));
+        gauge!(name::EXPIRY, labels.iter()).set(seconds(end));
     }
     let rotation = connection.rotation.as_ref();
     let debts = rotation.map_or(0, |rotation| rotation.debts.len());
-    gauge!(name::DEBTS, &labels).set(count_of(debts));
+    gauge!(name::DEBTS, labels.iter()).set(count_of(debts));
     let drift = rotation.map_or(0, |rotation| rotation.deliveries.len());
-    gauge!(name::DRIFT, &labels).set(count_of(drift));
+    gauge!(name::DRIFT, labels.iter()).set(count_of(drift));
 }
 
 pub(crate) fn step(step: &'static str, outcome: &'static str, took: Duration) {

@@ -2,12 +2,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
-    Connection, Entry, LeaseChange, Save, StoreError, StoreErrorKind, Version, Versioned,
+    Actor, Connection, EventKind, LeaseChange, Save, StoreError, StoreErrorKind, Version, Versioned,
 };
 use tokio::time::sleep;
 
 use super::{RotateError, Rotator, Work};
-use crate::apply::{Outcome, apply};
+use crate::apply::{News, Outcome, apply};
 use crate::{Step, decide};
 
 impl Rotator {
@@ -69,7 +69,7 @@ impl Rotator {
     /// connection since: the journal tells.
     async fn was_made(&self, change: &Change, newest: &Connection) -> Result<bool, StoreError> {
         let ours = change.connection.journal;
-        if change.entries.is_empty() || newest.journal.seq <= ours.seq {
+        if change.news.entries.is_empty() || newest.journal.seq <= ours.seq {
             return Ok(newest.journal == ours);
         }
         let store = &self.parts().store;
@@ -81,7 +81,7 @@ impl Rotator {
     async fn write(&self, work: &Work, change: &Change) -> Result<Version, StoreError> {
         let mut failures = 0;
         loop {
-            let save = Save::new(&change.connection, work.version, &change.entries)
+            let save = Save::new(&change.connection, work.version, &change.news.entries)
                 .wake_at(change.wake_at)
                 .under(&work.lease, change.lease);
             match self.parts().store.save(save).await {
@@ -98,10 +98,10 @@ impl Rotator {
     pub(super) async fn save_deleting(
         &self,
         work: &mut Work,
-        connection: Connection,
-        entry: Entry,
+        last: EventKind,
     ) -> Result<(), RotateError> {
-        let entries = [entry];
+        let mut connection = work.connection.clone();
+        let entries = [connection.record(&Actor::engine(), self.now(), last.clone())];
         let mut failures = 0;
         loop {
             let save = Save::new(&connection, work.version, &entries)
@@ -119,7 +119,7 @@ impl Rotator {
             }
         }
         work.released = true;
-        crate::metrics::committed(&connection, &entries);
+        crate::metrics::committed(&connection, &[last]);
         if let Some(events) = &self.parts().events {
             events.committed(&entries);
         }
@@ -135,8 +135,8 @@ impl Rotator {
         work.connection = change.connection;
         work.version = version;
         work.released |= change.lease == LeaseChange::Release;
-        crate::metrics::committed(&work.connection, &change.entries);
-        for entry in &change.entries {
+        crate::metrics::committed(&work.connection, &change.news.events);
+        for entry in &change.news.entries {
             tracing::debug!(
                 connection = %entry.connection,
                 seq = entry.seq,
@@ -144,21 +144,21 @@ impl Rotator {
             );
         }
         if let Some(events) = &self.parts().events {
-            events.committed(&change.entries);
+            events.committed(&change.news.entries);
         }
     }
 
     fn change(&self, before: &Connection, outcome: Option<&Outcome>, fold: Fold) -> Change {
         let (now, policy) = (self.now(), self.policy());
         let mut connection = before.clone();
-        let mut entries = Vec::new();
+        let mut news = News::default();
         if let Some(outcome) = outcome {
-            entries = apply(&mut connection, outcome, now, policy);
+            news = apply(&mut connection, outcome, now, policy);
         }
         if fold == Fold::Nothing {
             return Change {
                 connection,
-                entries,
+                news,
                 wake_at: Some(now),
                 lease: LeaseChange::Extend(policy.lease),
             };
@@ -170,12 +170,12 @@ impl Rotator {
                 let lease = self.lease_until(now, wake_at);
                 return Change {
                     connection,
-                    entries,
+                    news,
                     wake_at,
                     lease,
                 };
             };
-            entries.extend(apply(&mut connection, &outcome, now, policy));
+            news.add(apply(&mut connection, &outcome, now, policy));
         }
     }
 
@@ -215,7 +215,7 @@ pub(super) enum Fold {
 
 struct Change {
     connection: Connection,
-    entries: Vec<Entry>,
+    news: News,
     wake_at: Option<DateTime<Utc>>,
     lease: LeaseChange,
 }

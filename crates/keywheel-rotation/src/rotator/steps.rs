@@ -1,7 +1,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
-    Access, Actor, Cause, Connection, DebtReason, EventKind, Inspection, IssuerError,
-    IssuerErrorKind, Marker, Minted, NewSecret, Proof, Removal, RotationId, SinkError, TroubleKind,
+    Access, Cause, Connection, DebtReason, EventKind, Inspection, IssuerError, IssuerErrorKind,
+    Marker, Minted, NewSecret, Proof, Removal, RotationId, SinkError, TroubleKind,
 };
 use keywheel_core::{KeyId, Report};
 use tokio::time::Instant;
@@ -314,9 +314,7 @@ impl Rotator {
             left: left.into_iter().collect(),
             unresolved: Vec::new(),
         };
-        let mut connection = work.connection.clone();
-        let entry = connection.record(&Actor::engine(), self.now(), kind);
-        self.save_deleting(work, connection, entry).await
+        self.save_deleting(work, kind).await
     }
 }
 
