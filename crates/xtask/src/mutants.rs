@@ -1,10 +1,13 @@
 //! Mutants of the order of things: each breaks a rule that the engine lives by, and a test must notice.
 
+use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Output};
+use std::time::Duration;
 
-use crate::step::root;
+use crate::step::{now, root};
 
 /// One change of the engine's source.
 struct Mutant {
@@ -25,6 +28,12 @@ const MUTANTS: &[Mutant] = &[
         to: "candidate.proofs >= rotation.settings.proofs.max(1) || candidate.proofs >= 1",
     },
     Mutant {
+        name: "promote on a read alone",
+        file: DECIDE,
+        from: "candidate.read && candidate.proofs >= rotation.settings.proofs.max(1)",
+        to: "candidate.read || candidate.proofs >= rotation.settings.proofs.max(1)",
+    },
+    Mutant {
         name: "promote without a sink that must have it",
         file: DECIDE,
         from: "is_proven(candidate, rotation) && next_sink(candidate, policy).is_none()",
@@ -35,6 +44,18 @@ const MUTANTS: &[Mutant] = &[
         file: DECIDE,
         from: "    proving || (current && !last)\n",
         to: "    let _ = (proving, current, last);\n    false\n",
+    },
+    Mutant {
+        name: "sweep away the current secret",
+        file: DECIDE,
+        from: "    proving || (current && !last)\n",
+        to: "    let _ = (current, last);\n    proving\n",
+    },
+    Mutant {
+        name: "sweep away the candidate before it is promoted",
+        file: DECIDE,
+        from: "    proving || (current && !last)\n",
+        to: "    let _ = proving;\n    current && !last\n",
     },
     Mutant {
         name: "revoke while paused",
@@ -67,6 +88,12 @@ const MUTANTS: &[Mutant] = &[
         to: "            drop(debt);\n",
     },
     Mutant {
+        name: "revoke at once instead of after the grace",
+        file: "crates/keywheel-rotation/src/apply/proving.rs",
+        from: "        let revoke_at = self.now + grace;\n",
+        to: "        let revoke_at = self.now + grace * 0;\n",
+    },
+    Mutant {
         name: "forget the marker",
         file: "crates/keywheel-rotation/src/apply/minting.rs",
         from: "            .push(DeadMarker::new(marker, self.now, self.now));",
@@ -91,6 +118,12 @@ const MUTANTS: &[Mutant] = &[
         to: "        if false && is_replaced(connection, key_id)\n",
     },
     Mutant {
+        name: "end a grace by our own clock",
+        file: "crates/keywheel-rotation/src/rotator/steps.rs",
+        from: "(told + EARLY < due).then_some(",
+        to: "(told + EARLY < due && due < told).then_some(",
+    },
+    Mutant {
         name: "carry an intent over to another record",
         file: "crates/keywheel-rotation/src/rotator/save.rs",
         from: "            if fold == Fold::Nothing {\n                return Ok(false);",
@@ -111,30 +144,143 @@ const MUTANTS: &[Mutant] = &[
 ];
 
 /// Makes each mutant in a copy of the sources and runs the engine's tests on it. Fails when one survives.
+///
+/// What it prints is the table of `crates/keywheel-rotation/MUTANTS.md`.
 pub(crate) fn run(only: Option<&str>) -> ExitCode {
-    let copy = root().join("target/mutants");
-    if let Err(error) = copy_sources(&copy) {
-        eprintln!("the sources can't be copied to {}: {error}", copy.display());
-        return ExitCode::FAILURE;
+    match judge_all(only) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(survivors) => {
+            eprintln!("{survivors} of them were not noticed");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("cargo xtask mutants: {error}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+fn judge_all(only: Option<&str>) -> io::Result<usize> {
+    let tests = Tests::prepare()?;
     let wanted = |mutant: &&Mutant| only.is_none_or(|word| mutant.name.contains(word));
     let mut survivors = 0;
     for mutant in MUTANTS.iter().filter(wanted) {
-        let came_of_it = match mutate(&copy, mutant) {
-            Ok(()) => tests(&copy),
-            Err(problem) => problem,
-        };
-        survivors += u32::from(!came_of_it.starts_with("killed"));
-        println!("{:44} {came_of_it}", mutant.name);
-        if let Err(error) = restore(&copy, mutant.file) {
-            eprintln!("{}: {error}", mutant.file);
-            return ExitCode::FAILURE;
-        }
+        let verdict = tests.judge(mutant)?;
+        survivors += usize::from(!matches!(verdict, Verdict::Killed(_)));
+        println!("| {} | {verdict} |", mutant.name);
     }
-    ExitCode::from(u8::from(survivors > 0))
+    Ok(survivors)
 }
 
-fn copy_sources(to: &Path) -> std::io::Result<()> {
+/// What came of a mutant.
+enum Verdict {
+    /// By these tests; by none when they did not end.
+    Killed(Vec<String>),
+    Survived,
+    /// The mutant is wrong, not the tests.
+    Unfit(&'static str),
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Killed(failed) => match failed.as_slice() {
+                [] => f.write_str("the tests did not end"),
+                [one] => write!(f, "`{one}`"),
+                [one, more @ ..] => write!(f, "`{one}` and {} more", more.len()),
+            },
+            Self::Survived => f.write_str("SURVIVED"),
+            Self::Unfit(why) => write!(f, "{why}: correct the mutant"),
+        }
+    }
+}
+
+/// The engine's tests, in a copy of the sources.
+struct Tests {
+    copy: PathBuf,
+    patience: Duration,
+}
+
+/// The decisions first: they are quick, and one failure is enough.
+const SUITES: [&str; 2] = ["--lib decide", "--test rotation"];
+
+/// How many times as long as on the engine as it is the tests may take on a mutant.
+const PATIENCE: u32 = 8;
+
+impl Tests {
+    /// Copies the sources, and sees the tests pass on the engine as it is.
+    fn prepare() -> io::Result<Self> {
+        let copy = root().join("target/mutants");
+        copy_sources(&copy)?;
+        let mut tests = Self {
+            copy,
+            patience: Duration::from_secs(3_600),
+        };
+        let mut longest = Duration::from_secs(30);
+        for suite in SUITES {
+            if !tests.cargo(suite, &["--no-run"])?.status.success() {
+                return Err(io::Error::other("the tests do not compile"));
+            }
+            let started = now();
+            if !tests.cargo(suite, &[])?.status.success() {
+                return Err(io::Error::other("the tests fail without any mutant"));
+            }
+            longest = longest.max(started.elapsed());
+        }
+        tests.patience = longest * PATIENCE;
+        Ok(tests)
+    }
+
+    fn judge(&self, mutant: &Mutant) -> io::Result<Verdict> {
+        let path = self.copy.join(mutant.file);
+        let source = fs::read_to_string(&path)?;
+        if source.matches(mutant.from).count() != 1 {
+            return Ok(Verdict::Unfit("the source has changed"));
+        }
+        fs::write(&path, source.replace(mutant.from, mutant.to))?;
+        let verdict = self.first_failure();
+        fs::write(&path, source)?;
+        verdict
+    }
+
+    fn first_failure(&self) -> io::Result<Verdict> {
+        for suite in SUITES {
+            // Its time does not count: the first build of a copy may take many minutes.
+            if !self.cargo(suite, &["--no-run"])?.status.success() {
+                return Ok(Verdict::Unfit("does not compile"));
+            }
+            let output = self.cargo(suite, &[])?;
+            if !output.status.success() {
+                return Ok(Verdict::Killed(failed_tests(&output.stdout)));
+            }
+        }
+        Ok(Verdict::Survived)
+    }
+
+    /// Runs a suite in a target folder of its own: Cargo would take a mutant's libraries for the workspace's.
+    fn cargo(&self, suite: &str, more: &[&str]) -> io::Result<Output> {
+        Command::new("timeout")
+            .arg(self.patience.as_secs().to_string())
+            .arg(env!("CARGO"))
+            // The features of the whole workspace, so that no dependency is built anew.
+            .args(["test", "--workspace", "--all-features", "--locked"])
+            .args(suite.split(' '))
+            .args(more)
+            .env("CARGO_TARGET_DIR", self.copy.join("target"))
+            .current_dir(&self.copy)
+            .output()
+    }
+}
+
+/// The names in lines like `test faults::prove::p09 ... FAILED`.
+fn failed_tests(stdout: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(stdout);
+    let lines = text.lines().filter_map(|line| line.strip_prefix("test "));
+    let failed = lines.filter_map(|line| line.strip_suffix(" ... FAILED"));
+    failed.map(str::to_owned).collect()
+}
+
+fn copy_sources(to: &Path) -> io::Result<()> {
     let listed = Command::new("git")
         .args([
             "ls-files",
@@ -157,50 +303,26 @@ fn copy_sources(to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn mutate(copy: &Path, mutant: &Mutant) -> Result<(), &'static str> {
-    let path: PathBuf = copy.join(mutant.file);
-    let source = fs::read_to_string(&path).map_err(|_| "the file is missing")?;
-    if source.matches(mutant.from).count() != 1 {
-        return Err("the source has changed: correct the mutant");
-    }
-    let source = source.replace(mutant.from, mutant.to);
-    fs::write(path, source).map_err(|_| "can't be written")
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn restore(copy: &Path, file: &str) -> std::io::Result<()> {
-    fs::copy(root().join(file), copy.join(file)).map(drop)
-}
+    #[test]
+    fn the_docs_say_by_what_each_mutant_was_noticed() {
+        let docs = root().join("crates/keywheel-rotation/MUTANTS.md");
+        let docs = fs::read_to_string(docs).unwrap();
 
-/// How many seconds the tests may take on a mutant. On the engine as it is they take one to two minutes.
-const PATIENCE: &str = "600";
-
-/// Runs the tests in a target folder of their own: Cargo would take a mutant's libraries for the workspace's.
-fn tests(copy: &Path) -> &'static str {
-    let code = |command: &mut Command| {
-        let quiet = command
-            .env("CARGO_TARGET_DIR", copy.join("target"))
-            .current_dir(copy)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        quiet.status().ok().and_then(|status| status.code())
-    };
-    // One failure is enough.
-    for wanted in ["--test rotation", "--lib decide"] {
-        // The features of the whole workspace, so that no dependency is built anew.
-        let words = format!("test --workspace --all-features --locked {wanted}");
-        let words: Vec<_> = words.split(' ').collect();
-        let cargo = env!("CARGO");
-        if code(Command::new(cargo).args(&words).arg("--no-run")) != Some(0) {
-            return "does not compile: correct the mutant";
-        }
-        match code(Command::new("timeout").args([PATIENCE, cargo]).args(&words)) {
-            Some(0) => {}
-            Some(HUNG) => return "killed: the tests hung",
-            _ => return "killed",
+        for Mutant { name, .. } in MUTANTS {
+            assert!(docs.contains(&format!("| {name} | `")), "{name}");
         }
     }
-    "SURVIVED"
-}
 
-/// What timeout(1) says of a program that it ended.
-const HUNG: i32 = 124;
+    #[test]
+    fn every_mutant_fits_the_source() {
+        for mutant in MUTANTS {
+            let source = fs::read_to_string(root().join(mutant.file)).unwrap();
+
+            assert_eq!(source.matches(mutant.from).count(), 1, "{}", mutant.name);
+        }
+    }
+}

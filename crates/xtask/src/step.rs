@@ -66,6 +66,6 @@ pub(crate) fn root() -> PathBuf {
     clippy::disallowed_methods,
     reason = "measures its own steps; no test looks at it"
 )]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
