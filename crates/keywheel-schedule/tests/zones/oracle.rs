@@ -36,26 +36,49 @@ fn jiff_next(
     next.unwrap()
 }
 
+/// Around the last change that is recorded, jiff may take the rule for later years for one of that day
+/// (Godthab, 28 October 2023), and contradict itself: what its own clock shows then is what counts.
 fn jiff_run(zone: &TimeZone, local: DateTime) -> (Timestamp, Resolution) {
     let ambiguous = zone.to_ambiguous_timestamp(local);
-    match ambiguous.offset() {
-        AmbiguousOffset::Unambiguous { .. } => {
-            (ambiguous.unambiguous().unwrap(), Resolution::Exact)
-        }
-        AmbiguousOffset::Fold { .. } => (ambiguous.earlier().unwrap(), Resolution::FirstOfTwo),
-        AmbiguousOffset::Gap { .. } => {
-            let around = [ambiguous.earlier(), ambiguous.later()].map(Result::unwrap);
-            let jump = change_between(zone, around);
-            let [before, after] = [jump - 1.second(), jump].map(|at| zone.to_datetime(at).date());
-            let whole_day = before < local.date() && local.date() < after;
-            let resolution = if whole_day {
-                Resolution::AfterSkippedDate
-            } else {
-                Resolution::AfterGap
-            };
-            (jump, resolution)
-        }
+    if let AmbiguousOffset::Unambiguous { .. } = ambiguous.offset() {
+        return (ambiguous.unambiguous().unwrap(), Resolution::Exact);
     }
+    let around = [ambiguous.earlier(), ambiguous.later()].map(Result::unwrap);
+    match around.map(|run| zone.to_datetime(run) == local) {
+        [true, true] => (around[0], Resolution::FirstOfTwo),
+        [true, false] => (around[0], Resolution::Exact),
+        [false, true] => (around[1], Resolution::Exact),
+        [false, false] => jiff_run_after_gap(zone, local, around),
+    }
+}
+
+fn jiff_run_after_gap(
+    zone: &TimeZone,
+    local: DateTime,
+    around: [Timestamp; 2],
+) -> (Timestamp, Resolution) {
+    let jump = change_between(zone, around);
+    let [before, after] = [jump - 1.second(), jump].map(|at| zone.to_datetime(at).date());
+    let whole_day = before < local.date() && local.date() < after;
+    let resolution = if whole_day {
+        Resolution::AfterSkippedDate
+    } else {
+        Resolution::AfterGap
+    };
+    (jump, resolution)
+}
+
+#[test]
+fn a_rule_for_later_years_says_nothing_of_the_day_before_it_begins() {
+    let Pair { ours, jiff } = pair("America/Godthab");
+    // Its clock showed -02 before and after the change that is recorded for the next hour.
+    let after = Timestamp::from_second(1_698_534_000).unwrap();
+
+    let next = schedule(1, 82_800, ours, day(0)).next_after(instant(after.as_second()));
+
+    assert_eq!(next.unwrap().at().timestamp(), 1_698_541_200);
+    let jiffs = jiff_next(&jiff, 1, 82_800, Date::constant(1970, 1, 1), after);
+    assert_eq!(jiffs.0.as_second(), 1_698_541_200);
 }
 
 /// The first instant with another offset than `before` has. Its own list of changes won't do: where the last
