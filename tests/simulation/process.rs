@@ -25,12 +25,12 @@ pub(crate) async fn replica(world: World, process: usize) {
         let lease = rotator.policy().lease;
         match parts.store.claim_due(holder, 2, lease).await {
             Ok(claims) => {
-                let began = world.now();
+                let mut stepped = false;
                 for claimed in claims {
-                    drive(&world, &rotator, claimed.into()).await;
+                    stepped |= drive(&world, &rotator, claimed.into()).await;
                 }
                 // Perhaps the store's clock is ahead of ours, and nothing is due here yet.
-                idle = if world.now() == began { idle + 1 } else { 0 };
+                idle = if stepped { 0 } else { idle + 1 };
                 if idle > 0 {
                     world.sleep(POLL << idle.min(8)).await;
                 }
@@ -40,21 +40,24 @@ pub(crate) async fn replica(world: World, process: usize) {
     }
 }
 
-/// Advances a connection until there is nothing to do for a while, or something failed.
-async fn drive(world: &World, rotator: &Rotator, mut work: Work) {
+/// Advances a connection until there is nothing to do for a while, or something failed. Returns whether
+/// anything was done.
+async fn drive(world: &World, rotator: &Rotator, mut work: Work) -> bool {
+    let mut stepped = false;
     while work.is_held() {
         match rotator.advance(&mut work).await {
-            Ok(Advance::Stepped) => {}
+            Ok(Advance::Stepped) => stepped = true,
             Ok(Advance::Waiting { until, .. }) => {
                 let Some(until) = until.filter(|_| work.is_held()) else {
-                    return;
+                    break;
                 };
                 let wait = until - rotator.now();
                 world.sleep(wait.num_milliseconds().max(1)).await;
             }
-            Err(_) => return,
+            Err(_) => break,
         }
     }
+    stepped
 }
 
 /// Returns how long a process that ended stays away.

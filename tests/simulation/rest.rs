@@ -30,6 +30,8 @@ struct Patient {
 /// a person gets one: with one request, all must come to rest after all (G10).
 pub(crate) async fn come_to_rest(world: &World, connections: &Connections, ids: &[ConnectionId]) {
     calm(world);
+    // What people asked for in the last moment may be late.
+    world.sleep(60_000).await;
     let mut patients = Vec::new();
     for &id in ids {
         let resumed = connections.resume(id, &Actor::named("test")).await;

@@ -90,6 +90,7 @@ pub(crate) enum Outcome {
     TookLeave,
     /// The grace of a secret that was to be removed is not over by the directory's clock.
     TooEarly {
+        key_id: KeyId,
         /// What our clock showed when we asked.
         shown: DateTime<Utc>,
         /// What the directory's did when it answered.
@@ -216,8 +217,13 @@ impl Change<'_> {
             Outcome::Reminded { days } => self.reminded(secrets, *days),
             Outcome::SetBack => rotation.since = self.now,
             Outcome::TookLeave => self.took_leave(rotation, secrets),
-            Outcome::TooEarly { shown, told, due } => {
-                self.too_early(rotation, secrets, (*shown, *told), *due);
+            Outcome::TooEarly {
+                key_id,
+                shown,
+                told,
+                due,
+            } => {
+                self.too_early(rotation, secrets, (*shown, *told), (*key_id, *due));
             }
         }
     }

@@ -101,7 +101,7 @@ impl Change<'_> {
         rotation: &mut Rotation,
         secrets: &Secrets,
         (shown, told): (DateTime<Utc>, DateTime<Utc>),
-        due: DateTime<Utc>,
+        (key_id, due): (KeyId, DateTime<Utc>),
     ) {
         let message = format!(
             "the replaced secret is not revoked yet: the clock of this machine showed {}, and Entra's {}; \
@@ -116,6 +116,12 @@ impl Change<'_> {
         self.trouble(rotation, secrets, "revoke", &failure);
         if let Some(trouble) = &mut rotation.trouble {
             trouble.retry_at = due;
+        }
+        // Somebody whose clock was right may have tried before.
+        for debt in &mut rotation.debts {
+            if debt.key_id == key_id {
+                debt.next_at = due;
+            }
         }
     }
 

@@ -1,4 +1,5 @@
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
@@ -39,14 +40,17 @@ impl Clocks {
         told.is_some_and(|told| told.ran_on(wall, told.elapsed(Instant::now())))
     }
 
-    /// Takes in that the directory told the time `told`, if it tells the time, between `sent` and now, when
-    /// the machine's clock shows `wall`. Returns how far that clock is ahead.
+    /// Takes in that the directory told the time `told`, if it tells the time, in a call that took so long and
+    /// ends now, when the machine's clock shows `wall`. Returns how far that clock is ahead.
+    ///
+    /// What the clock showed when the call began says nothing: somebody may have set it since.
     pub(super) fn hear(
         &self,
-        sent: DateTime<Utc>,
+        took: Duration,
         wall: DateTime<Utc>,
         told: Option<DateTime<Utc>>,
     ) -> TimeDelta {
+        let sent = wall - TimeDelta::from_std(took).unwrap_or_default();
         let skew = told.map_or_else(TimeDelta::zero, |told| ahead(sent, wall, told));
         let at = Instant::now();
         *self.told() = Some(Told { wall, at, skew });
@@ -101,8 +105,6 @@ fn is_close(one: TimeDelta, other: TimeDelta) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn at(seconds: i64) -> DateTime<Utc> {
@@ -118,12 +120,21 @@ mod tests {
             (100, 101, 104, 0),
             (4000, 4001, 100, 3899),
             (100, 101, 4000, -3899),
-            // Set back while it waited.
-            (4000, 101, 4000, -3899),
         ] {
             let seen = ahead(at(sent), at(received), at(told));
             assert_eq!(seen.num_seconds(), skew, "{sent} {received} {told}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_during_a_call_is_right_after_it() {
+        let (clocks, second) = (Clocks::default(), Duration::from_secs(1));
+
+        // It was an hour ahead when the call began.
+        let skew = clocks.hear(second, at(101), Some(at(100)));
+
+        assert_eq!(skew, TimeDelta::zero());
+        assert_eq!(clocks.now(at(101)), at(101));
     }
 
     #[test]

@@ -153,10 +153,10 @@ impl Rotator {
 
     /// Proves a secret, and takes in what the answer says of the time.
     async fn hear_proof(&self, access: &Access<'_>) -> Result<Proof, IssuerError> {
-        let clock = &self.parts().clock;
-        let sent = clock.now();
+        let sent = Instant::now();
         let proof = self.parts().issuer.prove(access).await?;
-        let skew = self.0.clocks.hear(sent, clock.now(), proof.at);
+        let wall = self.parts().clock.now();
+        let skew = self.0.clocks.hear(sent.elapsed(), wall, proof.at);
         crate::metrics::clock_skew(skew);
         Ok(proof)
     }
@@ -273,7 +273,12 @@ impl Rotator {
         match self.prove_current(connection, grace.is_some()).await {
             Ok(proof) => {
                 let (told, due) = (proof.at?, grace?);
-                (told + EARLY < due).then_some(Outcome::TooEarly { shown, told, due })
+                (told + EARLY < due).then_some(Outcome::TooEarly {
+                    key_id,
+                    shown,
+                    told,
+                    due,
+                })
             }
             Err(failure) if failure.is_refusal() => {
                 let failure = failure.passing();
