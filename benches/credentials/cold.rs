@@ -66,11 +66,11 @@ fn over_loopback() -> Times {
     };
     Race::new("cold tokens from a loopback server", TOKENS)
         .with("keywheel", || {
-            let (credential, plain) = (credential.clone(), request.clone());
+            let (credential, wanted) = (credential.clone(), request.clone());
             let work: Work = Box::pin(async move {
-                let mut last = credential.get_token(&plain).await.unwrap();
+                let mut last = credential.get_token(&wanted).await.unwrap();
                 for _ in 0..TOKENS {
-                    let request = plain.clone().rejecting(&last);
+                    let request = wanted.clone().rejecting(&last);
                     last = credential.get_token(&request).await.unwrap();
                 }
             });

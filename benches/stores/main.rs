@@ -2,7 +2,8 @@
 //! `cargo bench -p benches --bench stores`. The contestants take turns, and medians are compared.
 //!
 //! Words after `--` choose the parts whose names hold one of them: `sealing`, `claims-postgres`, `claims-sqlite`,
-//! `journal-postgres` and `journal-sqlite`. `KEYWHEEL_BENCH_ROWS` is the size of the big table: 1,000,000 unless it is set.
+//! `journal-postgres` and `journal-sqlite`. `KEYWHEEL_BENCH_ROWS` is the size of the big table: 1,000,000 unless it
+//! is set.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that fails panics")]
 

@@ -7,7 +7,7 @@
 //! * The seams that other services implement or replace: [`Clock`], [`Entropy`], [`HttpSend`] and
 //!   [`TokenCredential`]. Each states its contract: what it may do twice, what `Err` leaves behind,
 //!   what happens when its future is dropped.
-//! * [`RetryPolicy`] and [`retry_after`]: how long to wait, as values.
+//! * [`RetryPolicy`] and [`retry_after`]: how long to wait, as values. [`answered_at`]: what time it is elsewhere.
 //!
 //! Nothing here knows of Graph objects or of rotations.
 //!
@@ -48,5 +48,5 @@ pub use self::id::{
 };
 pub use self::report::Report;
 pub use self::request_id::RequestIds;
-pub use self::retry::{RetryPolicy, retry_after};
+pub use self::retry::{RetryPolicy, answered_at, retry_after};
 pub use self::secret::Secret;

@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use http::HeaderValue;
 use uuid::{Builder, Uuid};
 
 use crate::Entropy;
@@ -8,8 +9,8 @@ use crate::Entropy;
 /// Ids for the requests of one client, as Entra and Graph take them in `client-request-id`: each another
 /// one, and none of them a secret.
 ///
-/// The first is drawn, and the others count on from it: to ask the operating system for each would take
-/// longer than to write down the rest of the request. Clones share the count.
+/// The first is drawn, and the others count on from it, which spares a system call for each. Clones share the
+/// count.
 #[derive(Clone, Debug, Default)]
 pub struct RequestIds(Arc<Count>);
 
@@ -31,6 +32,18 @@ impl RequestIds {
         let given = self.0.given.fetch_add(1, Ordering::Relaxed);
         let bytes = u128::from_be_bytes(first).wrapping_add(given.into());
         Builder::from_random_bytes(bytes.to_be_bytes()).into_uuid()
+    }
+
+    /// Returns an id as it stands in `client-request-id`.
+    ///
+    /// # Panics
+    ///
+    /// Never: an id is digits and hyphens.
+    #[must_use]
+    pub fn header(id: Uuid) -> HeaderValue {
+        let mut buffer = Uuid::encode_buffer();
+        let text = id.hyphenated().encode_lower(&mut buffer);
+        HeaderValue::from_str(text).expect("hexadecimal digits and hyphens are a header value")
     }
 }
 

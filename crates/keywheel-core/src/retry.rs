@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
-use http::header::RETRY_AFTER;
+use http::header::{DATE, RETRY_AFTER};
 
 use crate::Entropy;
 
@@ -79,12 +79,19 @@ pub fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> 
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
     }
+    let left = parse_date(text)? - now;
+    Some(left.to_std().unwrap_or(Duration::ZERO))
+}
+
+/// Reads when an answer was given, to the second, by the clock of who gave it: `Date` (RFC 9110, section 6.6.1).
+#[must_use]
+pub fn answered_at(headers: &HeaderMap) -> Option<DateTime<Utc>> {
+    parse_date(headers.get(DATE)?.to_str().ok()?)
+}
+
+fn parse_date(text: &str) -> Option<DateTime<Utc>> {
     let date = DateTime::parse_from_rfc2822(text).ok()?;
-    Some(
-        date.signed_duration_since(now)
-            .to_std()
-            .unwrap_or(Duration::ZERO),
-    )
+    Some(date.to_utc())
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ struct Inner {
     cloud: Cloud,
     tenant: TenantId,
     url: Url,
-    /// The same, as requests have it: to read it anew for each takes as long as to read the answer.
+    /// The same, as requests have it: read once.
     uri: Option<Uri>,
     ids: RequestIds,
     clock: Arc<dyn Clock>,
@@ -246,7 +246,7 @@ impl TokenEndpoint {
         headers.insert(CONTENT_TYPE, FORM);
         headers.insert(ACCEPT, JSON);
         // Entra takes this id for its correlation id, and logs it even if its answer gets lost.
-        headers.insert(CLIENT_REQUEST_ID, header(request_id));
+        headers.insert(CLIENT_REQUEST_ID, RequestIds::header(request_id));
         if form.wants_fresh_connection() {
             request.extensions_mut().insert(FreshConnection);
         }
@@ -303,12 +303,6 @@ impl Proof<'_> {
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-fn header(id: Uuid) -> HeaderValue {
-    let mut buffer = Uuid::encode_buffer();
-    let text = id.hyphenated().encode_lower(&mut buffer);
-    HeaderValue::from_str(text).expect("hexadecimal digits and hyphens are a header value")
-}
 
 /// RFC 7523, section 2.2.
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";

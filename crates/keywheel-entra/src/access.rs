@@ -3,11 +3,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use http::header::DATE;
 use http::{Request, Response};
 use keywheel_core::{
     AccessToken, ClientId, Clock, Cloud, CredentialError, Entropy, HttpSend, RetryPolicy,
     SystemClock, SystemEntropy, TenantId, TokenCredential, TokenRequest, TransportError,
+    answered_at,
 };
 use keywheel_graph::{GraphClient, Traffic};
 
@@ -126,14 +126,8 @@ impl Watched {
 impl HttpSend for Watched {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
         let response = self.inner.send(request).await?;
-        let text = response
-            .headers()
-            .get(DATE)
-            .and_then(|date| date.to_str().ok());
-        let date = text.and_then(|text| DateTime::parse_from_rfc2822(text).ok());
-        if let Some(date) = date {
-            let mut kept = self.date.lock().unwrap_or_else(PoisonError::into_inner);
-            *kept = Some(date.to_utc());
+        if let Some(date) = answered_at(response.headers()) {
+            *self.date.lock().unwrap_or_else(PoisonError::into_inner) = Some(date);
         }
         Ok(response)
     }

@@ -335,6 +335,7 @@ mod tests {
         let synchronous = writer.pragma_query_value(None, "synchronous", |row| row.get(0));
         assert_eq!(synchronous, Ok(2));
     }
+
     #[test]
     fn a_statement_is_planned_once_whatever_is_bound_to_it() {
         let directory = tempfile::tempdir().unwrap();

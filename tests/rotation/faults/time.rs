@@ -1,11 +1,13 @@
 //! Points 33 to 38: clocks, zones and downtime.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{Cause, Connection, ConnectionId, Event, EventKind};
 use keywheel_core::{Clock, KeyId};
-use keywheel_rotation::Rotator;
+use keywheel_rotation::{Rotator, Waiting};
 use keywheel_schedule::Schedule;
-use workspace_tests::{Rig, SETTINGS_ZONE, settings};
+use workspace_tests::{Fate, Rig, SETTINGS_ZONE, settings};
 
 use super::asked;
 use crate::ways::until;
@@ -128,6 +130,42 @@ async fn p33_who_publishes_what_another_process_proved_learns_the_time_first() {
     assert_kept(&rig, &rig.rotator(), (id, replaced, end)).await;
 }
 
+/// Noted by a clock that was ahead, the end of a grace may lie behind the next attempt that another process set.
+#[tokio::test(start_paused = true)]
+async fn p33_a_removal_before_its_time_is_tried_once_until_then() {
+    let rig = Rig::new(1015);
+    let (id, replaced, end) = in_grace(&rig, &rig.rotator()).await;
+    let mut stored = rig.store_version(id).await;
+    let rotation = stored.connection.rotation.as_mut().unwrap();
+    rotation.debts[0].next_at = rig.clock.now();
+    rig.save_as_it_was(stored).await.unwrap();
+    let (looks, deadline) = (AtomicU32::new(0), end - TimeDelta::minutes(1));
+
+    let again_and_again = |_: &Connection| looks.fetch_add(1, Ordering::Relaxed) > 20;
+    let driven = Box::pin(rig.rotator().drive(id, deadline, again_and_again)).await;
+
+    assert_eq!(driven.unwrap(), Some(Waiting::Grace));
+    assert!(rig.directory.has(replaced));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p34_a_process_whose_clock_is_behind_gives_no_due_date_back() {
+    let rig = Rig::new(1014);
+    let id = rig.rotating(Rig::quick()).await;
+    let due = rig.status(id).await.next_due.unwrap();
+    let span = due - rig.clock.now() + TimeDelta::minutes(1);
+    rig.effects.plan_named("mint", Fate::StopBefore);
+    let stopped = rig.effects.run(rig.run(id, span)).await;
+    assert!(stopped.is_err());
+    rig.pass(TimeDelta::minutes(1)).await; // Its lease ends.
+
+    // Further than the least distance of two rotations, which would hide it.
+    promote(&rig, &rig.rotator_off_by(-TimeDelta::hours(16)), id).await;
+
+    rig.run(id, TimeDelta::hours(1)).await;
+    rig.assert_clean(id, 2).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn p34_a_clock_that_is_set_back_causes_no_second_rotation() {
     for back in [TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(29)] {
@@ -233,7 +271,7 @@ async fn p37_the_record_holds_civil_time_and_zone_and_no_instant_to_come() {
 #[tokio::test(start_paused = true)]
 async fn p38_after_weeks_of_downtime_what_was_left_is_settled_and_one_rotation_made_up() {
     let (rig, id) = asked(1006).await;
-    super::stop(&rig, id, "mint", workspace_tests::Fate::StopAfter).await;
+    super::stop(&rig, id, "mint", Fate::StopAfter).await;
     let stale = rig.directory.live().len();
     assert_eq!(stale, 3);
     rig.pass(TimeDelta::days(75)).await;

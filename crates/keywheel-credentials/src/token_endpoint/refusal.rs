@@ -1,8 +1,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
-use http::header::DATE;
 use http::response::Parts;
 use http::{HeaderMap, StatusCode};
-use keywheel_core::{CredentialError, CredentialErrorKind, EntraRefusal, retry_after};
+use keywheel_core::{CredentialError, CredentialErrorKind, EntraRefusal, answered_at, retry_after};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -128,9 +127,7 @@ pub(super) const AGREEING: TimeDelta = TimeDelta::seconds(30);
 /// Returns how far our clock, which showed `sent_at`, is ahead of that of whoever answered with these
 /// headers, unless they agree.
 pub(super) fn skew(headers: &HeaderMap, sent_at: DateTime<Utc>) -> Option<TimeDelta> {
-    let date = headers.get(DATE)?.to_str().ok()?;
-    let date = DateTime::parse_from_rfc2822(date).ok()?;
-    let ahead = sent_at - date.to_utc();
+    let ahead = sent_at - answered_at(headers)?;
     (ahead.abs() > AGREEING).then_some(ahead)
 }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
-use keywheel_core::{AccessToken, TokenRequest, retry_after};
+use keywheel_core::{AccessToken, RequestIds, TokenRequest, retry_after};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
@@ -201,12 +201,7 @@ struct RequestId(HeaderValue);
 
 impl RequestId {
     fn new(client: &GraphClient) -> Self {
-        let mut buffer = uuid::Uuid::encode_buffer();
-        let text = client.0.ids.next(client.entropy());
-        let text = text.hyphenated().encode_lower(&mut buffer);
-        Self(
-            HeaderValue::from_str(text).expect("hexadecimal digits and hyphens are a header value"),
-        )
+        Self(RequestIds::header(client.0.ids.next(client.entropy())))
     }
 
     fn as_str(&self) -> &str {

@@ -233,8 +233,8 @@ impl Change<'_> {
     }
 
     /// Returns the secrets that carry our marker, have not ended, are not older than the candidate, and are
-    /// not in this record: another store minted them, or this one forgot them. Who uses them is not known, so nothing
-    /// is put in their place, unless a person gave it.
+    /// not in this record: another store minted them, or this one forgot them. Who uses them is not known, so
+    /// nothing is put in their place, unless a person gave it.
     fn ahead<'a>(
         &self,
         read: &'a Inspection,
