@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use futures_util::future::{join_all, poll_immediate};
 use keywheel_connection::conformance::sample;
 use keywheel_connection::{ConnectionStore, ConnectionStoreExt, Page, Save, StoreErrorKind};
 use keywheel_core::{Clock, SystemClock};
@@ -75,7 +76,7 @@ async fn a_new_file_is_migrated_once() {
     let path = directory.path().join("keywheel.db");
 
     let opened = (0..12).map(|_| tokio::spawn(SqliteStore::builder(&path).open()));
-    let opened = futures_util::future::join_all(opened).await;
+    let opened = join_all(opened).await;
 
     for (n, store) in (0..).zip(opened) {
         let (connection, entries) = sample::connection(n, &format!("c{n}"));
@@ -208,12 +209,19 @@ async fn saves_at_the_same_time_share_commits() {
     let saves = stored
         .iter()
         .map(|(connection, version, entries)| store.save(Save::new(connection, *version, entries)));
-    let saves = futures_util::future::join_all(saves).await;
+    let mut saves = join_all(saves);
+    // Another commit: all of them are there before it ends, however slow the machine is.
+    let other = rows::open(&path);
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(poll_immediate(&mut saves).await.is_none());
+    other.execute_batch("ROLLBACK").unwrap();
+    let saves = saves.await;
 
     assert!(saves.iter().all(Result::is_ok));
     let commits = commits(&path) - before;
     println!("{SAVES} saves made {commits} commits");
-    assert!((1..=8).contains(&commits), "{commits}");
+    // Those that the writer had taken already, and the rest.
+    assert!((1..=2).contains(&commits), "{commits}");
 }
 
 /// Counts the transactions in the log (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>): the
