@@ -12,8 +12,8 @@ use super::world::Moment;
 pub(crate) struct Record {
     pub(crate) connection: Connection,
     pub(crate) deleted: bool,
-    /// The secrets that people handed over by key id.
-    pub(crate) adopted: Vec<KeyId>,
+    /// The secrets that people handed over by key id, and when.
+    pub(crate) adopted: Vec<(KeyId, Moment)>,
     /// The secrets of ours that people were told live on.
     pub(crate) let_go: Vec<KeyId>,
     /// The markers that people were told of when they left the application.
@@ -35,7 +35,7 @@ impl Record {
         Self {
             connection: connection.clone(),
             deleted: false,
-            adopted: given(connection),
+            adopted: given(connection).into_iter().map(|id| (id, now)).collect(),
             let_go: Vec::new(),
             unsettled: Vec::new(),
             beyond: Vec::new(),
@@ -98,14 +98,21 @@ impl Record {
             self.unsettled.extend(named(entries));
         }
         let connection = &self.connection;
-        self.adopted.retain(|key_id| knows(connection, *key_id));
+        self.adopted
+            .retain(|(key_id, _)| knows(connection, *key_id));
         self.promoted = (now, TimeDelta::zero());
     }
 
     /// Whether the secret is ours: minted for this connection, or handed to it.
     pub(crate) fn owns(&self, secret: &Secret) -> bool {
         let minted = secret.marker.map(|marker| marker.connection());
-        minted == Some(self.connection.id) || self.adopted.contains(&secret.key_id)
+        minted == Some(self.connection.id) || self.adopted_at(secret.key_id).is_some()
+    }
+
+    /// When people handed the secret over.
+    pub(crate) fn adopted_at(&self, key_id: KeyId) -> Option<Moment> {
+        let mut adopted = self.adopted.iter();
+        Some(adopted.find(|(adopted, _)| *adopted == key_id)?.1)
     }
 }
 
