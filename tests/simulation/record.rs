@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use keywheel_connection::{
     Connection, Debt, DebtReason, Entry, EventKind, Marker, Origin, Phase, Rotation, RotationId,
@@ -10,7 +12,7 @@ use super::world::Moment;
 /// A connection as it was last written.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
-    pub(crate) connection: Connection,
+    pub(crate) connection: Arc<Connection>,
     pub(crate) deleted: bool,
     /// The secrets that people handed over by key id, and when.
     pub(crate) adopted: Vec<(KeyId, Moment)>,
@@ -33,9 +35,9 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn new(connection: &Connection, now: Moment, misled: i64) -> Self {
         Self {
-            connection: connection.clone(),
+            connection: Arc::new(connection.clone()),
             deleted: false,
-            adopted: given(connection).into_iter().map(|id| (id, now)).collect(),
+            adopted: given(connection).map(|id| (id, now)).collect(),
             let_go: Vec::new(),
             unsettled: Vec::new(),
             beyond: Vec::new(),
@@ -128,34 +130,31 @@ pub(crate) fn named(entries: &[Entry]) -> Vec<Marker> {
 }
 
 /// The secrets in a record that people handed over.
-pub(crate) fn given(connection: &Connection) -> Vec<KeyId> {
+pub(crate) fn given(connection: &Connection) -> impl Iterator<Item = KeyId> {
     let secrets = connection.secrets();
     let current = secrets.map(|secrets| &secrets.current);
     let held = current.filter(|held| held.origin == Origin::Given);
     let offer = connection.rotation.as_ref().and_then(|r| r.offer.as_ref());
     let offered = offer.map(|offer| offer.key_id);
-    held.and_then(|held| held.key_id)
-        .into_iter()
-        .chain(offered)
-        .collect()
+    held.and_then(|held| held.key_id).into_iter().chain(offered)
 }
 
 /// Every key id that a record knows.
-pub(crate) fn all(connection: &Connection) -> Vec<KeyId> {
+pub(crate) fn all(connection: &Connection) -> impl Iterator<Item = KeyId> {
     let secrets = connection.secrets();
     let current = secrets.and_then(|secrets| secrets.current.key_id);
     let previous = secrets.and_then(|secrets| secrets.previous.as_ref()?.key_id);
-    let mut all: Vec<_> = current.into_iter().chain(previous).collect();
-    if let Some(rotation) = &connection.rotation {
-        all.extend(rotation.candidate().map(|candidate| candidate.key_id));
-        all.extend(rotation.debts.iter().map(|debt| debt.key_id));
-        all.extend(rotation.offer.as_ref().map(|offer| offer.key_id));
-    }
-    all
+    let rotating = connection.rotation.iter().flat_map(|rotation| {
+        let candidate = rotation.candidate().map(|candidate| candidate.key_id);
+        let debts = rotation.debts.iter().map(|debt| debt.key_id);
+        let offer = rotation.offer.as_ref().map(|offer| offer.key_id);
+        debts.chain(candidate).chain(offer)
+    });
+    current.into_iter().chain(previous).chain(rotating)
 }
 
 pub(crate) fn knows(connection: &Connection, key_id: KeyId) -> bool {
-    all(connection).contains(&key_id)
+    all(connection).any(|known| known == key_id)
 }
 
 /// Whether a record will look for what was minted under a marker.

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use chrono::{NaiveDate, TimeDelta};
 use keywheel_connection::{
     Cause, Connection, ConnectionId, Debt, DebtReason, Entry, Marker, Mode, NewSecret, Phase,
@@ -144,7 +146,7 @@ impl State {
             return;
         };
         let mut record = self.truth.records.swap_remove(index);
-        let before = std::mem::replace(&mut record.connection, after.clone());
+        let before = std::mem::replace(&mut record.connection, Arc::new(after.clone()));
         record.deleted |= save.deletes;
         for key_id in given(after) {
             if record.adopted_at(key_id).is_none() {
@@ -278,7 +280,7 @@ impl State {
     /// while to show that.
     fn overtakes_nothing(&mut self, now: Moment, before: &Connection, record: &Record) {
         let connection = &record.connection;
-        if generation(before) == generation(connection) || !given(connection).is_empty() {
+        if generation(before) == generation(connection) || given(connection).next().is_some() {
             return;
         }
         let (from, to) = (
