@@ -1,16 +1,16 @@
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, advance, sleep_until};
 
 use super::mutant::Mutant;
 use super::nature::Happening;
 use super::process::{downtime, replica};
 use super::scenario::{Scenario, people};
-use super::world::{Moment, PEOPLE, World, milliseconds};
+use super::world::{Moment, PEOPLE, Pace, World, milliseconds};
 
 /// Runs seeds, one at a time, on a clock of its own.
 #[derive(Debug)]
@@ -90,11 +90,8 @@ struct Executor {
     people: Process,
     alarm: Pin<Box<Sleep>>,
     origin: (Instant, Moment),
-    turns: u32,
+    turns: Pace,
 }
-
-/// How many turns no run takes that gets on.
-const ENDLESS: u32 = 100_000;
 
 impl Executor {
     fn new(world: World, scenario: Scenario) -> Self {
@@ -108,7 +105,7 @@ impl Executor {
             people: Box::pin(people(world.clone(), scenario)),
             alarm: Box::pin(sleep_until(now)),
             origin: (now, world.now()),
-            turns: 0,
+            turns: Pace::default(),
             world,
         }
     }
@@ -120,8 +117,8 @@ impl Executor {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             self.world.tick();
-            self.turns += 1;
-            if self.turns > ENDLESS {
+            let changes = self.world.changes();
+            if self.turns.is_endless(self.world.now()) {
                 let state = &mut *self.world.state();
                 state.broken(|| "G10: it never ends".to_owned());
                 return Poll::Ready(());
@@ -137,9 +134,18 @@ impl Executor {
             if self.world.state().violation.is_some() {
                 return Poll::Ready(());
             }
-            let Some(next) = self.world.state().nature.next() else {
+            if self.world.changes() != changes {
+                // Who was polled before does not know yet.
+                continue;
+            }
+            let next = self.next();
+            if self.all_rest() {
+                self.skip_to(next);
+                continue;
+            }
+            if next == Moment::NEVER {
                 return Poll::Pending;
-            };
+            }
             let passed = next.0 - self.origin.1.0;
             let next = self.origin.0 + milliseconds(passed);
             if self.alarm.deadline() != next {
@@ -149,6 +155,40 @@ impl Executor {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Returns when something happens next, as far as no engine's timer comes first.
+    fn next(&self) -> Moment {
+        let state = self.world.state();
+        let rests = self.live().map(|process| &state.processes[process]);
+        let rests = rests.filter_map(|process| {
+            let until = process.rests_until?;
+            Some(until.max(process.stopped_until))
+        });
+        rests
+            .chain(state.nature.next())
+            .min()
+            .unwrap_or(Moment::NEVER)
+    }
+
+    fn all_rest(&self) -> bool {
+        let state = self.world.state();
+        let mut live = self.live().map(|process| &state.processes[process]);
+        live.all(|process| process.rests_until.is_some())
+    }
+
+    fn live(&self) -> impl Iterator<Item = usize> {
+        let replicas = self.replicas.iter().enumerate();
+        let live = replicas.filter(|(_, replica)| replica.is_some());
+        live.map(|(process, _)| process).chain([PEOPLE])
+    }
+
+    /// Where no engine has a timer, nobody needs tokio's, which gets through days in many steps.
+    fn skip_to(&self, next: Moment) {
+        let span = milliseconds(next.0 - self.world.now().0);
+        let skip = pin!(advance(span));
+        let skipped = skip.poll(&mut Context::from_waker(Waker::noop()));
+        assert!(skipped.is_pending(), "it advances, and then yields");
     }
 
     /// Whoever is polled first comes first to the store.
@@ -166,6 +206,7 @@ impl Executor {
                 Happening::Lands(landing) => self.world.land(landing),
                 Happening::Starts(process) => {
                     self.world.note(process, format_args!("starts"));
+                    self.world.state().processes[process].rests_until = None;
                     self.replicas[process] = Some(Box::pin(replica(self.world.clone(), process)));
                 }
                 Happening::Steps(clock, by) => {

@@ -79,9 +79,9 @@ impl Mutant {
     ];
 
     /// Changes what is written.
-    pub(crate) fn change(world: &World, save: &Save<'_>) -> Option<PendingSave> {
+    pub(crate) fn change(world: &World, save: &Save<'_>) -> Option<Box<PendingSave>> {
         let mutant = world.state().mutant?;
-        let mut changed = PendingSave::new(save);
+        let mut changed = Box::new(PendingSave::new(save));
         if mutant == Self::LeavesOutLeases {
             changed.lease = None;
         }

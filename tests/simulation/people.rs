@@ -63,7 +63,7 @@ pub(crate) async fn ask(
             return;
         }
         let pause = world.state().chance.span(7_200_000);
-        world.sleep(pause).await;
+        world.rest(PEOPLE, pause).await;
     }
 }
 

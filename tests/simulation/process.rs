@@ -18,31 +18,31 @@ pub(crate) async fn replica(world: World, process: usize) {
         let late = world.state().chance.span(5_000);
         let due = world.due();
         if due > world.now() {
-            world.wait_for_change(due.plus(late)).await;
+            world.rest_until_change(process, due.plus(late)).await;
             continue;
         }
-        world.sleep(late).await;
+        world.rest(process, late).await;
         let lease = rotator.policy().lease;
         match parts.store.claim_due(holder, 2, lease).await {
             Ok(claims) => {
                 let mut stepped = false;
                 for claimed in claims {
-                    stepped |= drive(&world, &rotator, claimed.into()).await;
+                    stepped |= drive((&world, process), &rotator, claimed.into()).await;
                 }
                 // Perhaps the store's clock is ahead of ours, and nothing is due here yet.
                 idle = if stepped { 0 } else { idle + 1 };
                 if idle > 0 {
-                    world.sleep(POLL << idle.min(8)).await;
+                    world.rest(process, POLL << idle.min(8)).await;
                 }
             }
-            Err(_) => world.sleep(1_000).await,
+            Err(_) => world.rest(process, 1_000).await,
         }
     }
 }
 
 /// Advances a connection until there is nothing to do for a while, or something failed. Returns whether
 /// anything was done.
-async fn drive(world: &World, rotator: &Rotator, mut work: Work) -> bool {
+async fn drive((world, process): (&World, usize), rotator: &Rotator, mut work: Work) -> bool {
     let mut stepped = false;
     while work.is_held() {
         match rotator.advance(&mut work).await {
@@ -52,7 +52,7 @@ async fn drive(world: &World, rotator: &Rotator, mut work: Work) -> bool {
                     break;
                 };
                 let wait = until - rotator.now();
-                world.sleep(wait.num_milliseconds().max(1)).await;
+                world.rest(process, wait.num_milliseconds().max(1)).await;
             }
             Err(_) => break,
         }

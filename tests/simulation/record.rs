@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use keywheel_connection::{
     Connection, Debt, DebtReason, Entry, EventKind, Marker, Origin, Phase, Rotation, RotationId,
@@ -10,10 +12,10 @@ use super::world::Moment;
 /// A connection as it was last written.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
-    pub(crate) connection: Connection,
+    pub(crate) connection: Arc<Connection>,
     pub(crate) deleted: bool,
-    /// The secrets that people handed over by key id.
-    pub(crate) adopted: Vec<KeyId>,
+    /// The secrets that people handed over by key id, and when.
+    pub(crate) adopted: Vec<(KeyId, Moment)>,
     /// The secrets of ours that people were told live on.
     pub(crate) let_go: Vec<KeyId>,
     /// The markers that people were told of when they left the application.
@@ -33,9 +35,9 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn new(connection: &Connection, now: Moment, misled: i64) -> Self {
         Self {
-            connection: connection.clone(),
+            connection: Arc::new(connection.clone()),
             deleted: false,
-            adopted: given(connection),
+            adopted: given(connection).map(|id| (id, now)).collect(),
             let_go: Vec::new(),
             unsettled: Vec::new(),
             beyond: Vec::new(),
@@ -98,14 +100,21 @@ impl Record {
             self.unsettled.extend(named(entries));
         }
         let connection = &self.connection;
-        self.adopted.retain(|key_id| knows(connection, *key_id));
+        self.adopted
+            .retain(|(key_id, _)| knows(connection, *key_id));
         self.promoted = (now, TimeDelta::zero());
     }
 
     /// Whether the secret is ours: minted for this connection, or handed to it.
     pub(crate) fn owns(&self, secret: &Secret) -> bool {
         let minted = secret.marker.map(|marker| marker.connection());
-        minted == Some(self.connection.id) || self.adopted.contains(&secret.key_id)
+        minted == Some(self.connection.id) || self.adopted_at(secret.key_id).is_some()
+    }
+
+    /// When people handed the secret over.
+    pub(crate) fn adopted_at(&self, key_id: KeyId) -> Option<Moment> {
+        let mut adopted = self.adopted.iter();
+        Some(adopted.find(|(adopted, _)| *adopted == key_id)?.1)
     }
 }
 
@@ -121,34 +130,31 @@ pub(crate) fn named(entries: &[Entry]) -> Vec<Marker> {
 }
 
 /// The secrets in a record that people handed over.
-pub(crate) fn given(connection: &Connection) -> Vec<KeyId> {
+pub(crate) fn given(connection: &Connection) -> impl Iterator<Item = KeyId> {
     let secrets = connection.secrets();
     let current = secrets.map(|secrets| &secrets.current);
     let held = current.filter(|held| held.origin == Origin::Given);
     let offer = connection.rotation.as_ref().and_then(|r| r.offer.as_ref());
     let offered = offer.map(|offer| offer.key_id);
-    held.and_then(|held| held.key_id)
-        .into_iter()
-        .chain(offered)
-        .collect()
+    held.and_then(|held| held.key_id).into_iter().chain(offered)
 }
 
 /// Every key id that a record knows.
-pub(crate) fn all(connection: &Connection) -> Vec<KeyId> {
+pub(crate) fn all(connection: &Connection) -> impl Iterator<Item = KeyId> {
     let secrets = connection.secrets();
     let current = secrets.and_then(|secrets| secrets.current.key_id);
     let previous = secrets.and_then(|secrets| secrets.previous.as_ref()?.key_id);
-    let mut all: Vec<_> = current.into_iter().chain(previous).collect();
-    if let Some(rotation) = &connection.rotation {
-        all.extend(rotation.candidate().map(|candidate| candidate.key_id));
-        all.extend(rotation.debts.iter().map(|debt| debt.key_id));
-        all.extend(rotation.offer.as_ref().map(|offer| offer.key_id));
-    }
-    all
+    let rotating = connection.rotation.iter().flat_map(|rotation| {
+        let candidate = rotation.candidate().map(|candidate| candidate.key_id);
+        let debts = rotation.debts.iter().map(|debt| debt.key_id);
+        let offer = rotation.offer.as_ref().map(|offer| offer.key_id);
+        debts.chain(candidate).chain(offer)
+    });
+    current.into_iter().chain(previous).chain(rotating)
 }
 
 pub(crate) fn knows(connection: &Connection, key_id: KeyId) -> bool {
-    all(connection).contains(&key_id)
+    all(connection).any(|known| known == key_id)
 }
 
 /// Whether a record will look for what was minted under a marker.

@@ -31,7 +31,7 @@ struct Patient {
 pub(crate) async fn come_to_rest(world: &World, connections: &Connections, ids: &[ConnectionId]) {
     calm(world);
     // What people asked for in the last moment may be late.
-    world.sleep(60_000).await;
+    world.rest(PEOPLE, 60_000).await;
     let mut patients = Vec::new();
     for &id in ids {
         let resumed = connections.resume(id, &Actor::named("test")).await;
@@ -47,7 +47,7 @@ pub(crate) async fn come_to_rest(world: &World, connections: &Connections, ids: 
     while let Some(unrest) = unrest(world) {
         let now = world.now();
         if now >= bound {
-            world.state().broken(|| format!("no rest: {unrest}"));
+            world.state().broken(|| format!("no rest: {unrest:?}"));
             return;
         }
         for patient in &mut patients {
@@ -55,7 +55,7 @@ pub(crate) async fn come_to_rest(world: &World, connections: &Connections, ids: 
                 bound = now.plus(BOUND);
             }
         }
-        world.sleep(HOUR).await;
+        world.rest(PEOPLE, HOUR).await;
     }
 }
 
@@ -92,27 +92,35 @@ fn calm(world: &World) {
     };
 }
 
-/// Says what is not at rest.
-fn unrest(world: &World) -> Option<String> {
+/// What is not at rest. Nearly always nobody reads it, so it is no text yet.
+#[derive(Debug)]
+#[expect(dead_code, reason = "read through `Debug`")]
+enum Unrest {
+    Connection(Box<Status>),
+    LeftOver(KeyId),
+}
+
+fn unrest(world: &World) -> Option<Unrest> {
     let now = world.now();
     let state = world.state();
-    let restless = |record: &&Record| {
+    let restless = |record: &Record| {
         let status = status(record, now.date(), state.sinks);
         let well = status.is_settled() && status.drift.is_empty() && !status.leaving;
         // A rotation that people switched off lets its secret end, and says so.
         let ending = status.health == Health::Expiring && !is_enabled(record);
-        !(well && (status.health == Health::Active || ending))
+        let rests = well && (status.health == Health::Active || ending);
+        (!rests).then(|| Unrest::Connection(Box::new(status)))
     };
     let mut records = state.truth.records.iter().filter(|record| !record.deleted);
-    if let Some(record) = records.find(restless) {
-        return Some(format!("{:?}", status(record, now.date(), state.sinks)));
+    if let Some(unrest) = records.find_map(restless) {
+        return Some(unrest);
     }
     let mut secrets = state.directory.secrets();
     let orphan = secrets.find(|secret| {
         let live = secret.marker.is_some() && secret.is_live(now);
         live && !state.truth.holds(secret)
     });
-    orphan.map(|secret| format!("{} ({}) is left over", secret.key_id, secret.name))
+    orphan.map(|secret| Unrest::LeftOver(secret.key_id))
 }
 
 fn is_enabled(record: &Record) -> bool {

@@ -97,6 +97,7 @@ impl Scenario {
             promises: Default::default(),
             backup: None,
             effects: 0,
+            calls: Default::default(),
             violation: None,
         };
         state.directory.add_application(client(), self.limit);
@@ -122,11 +123,11 @@ pub(crate) async fn people(world: World, scenario: Scenario) {
     for left in (1..=scenario.verbs).rev() {
         let most = (end.0 - world.now().0) / i64::try_from(left).unwrap_or(1) * 2;
         let wait = world.state().chance.between(0, most.max(1));
-        world.sleep(wait.min(end.0 - world.now().0)).await;
+        world.rest(PEOPLE, wait.min(end.0 - world.now().0)).await;
         let asked = unless_it_crashes(&world, ask(&world, &connections, &ids, &scenario.settings));
         Box::pin(asked).await;
     }
-    world.sleep(end.0 - world.now().0).await;
+    world.rest(PEOPLE, end.0 - world.now().0).await;
     rest::come_to_rest(&world, &connections, &ids).await;
 }
 

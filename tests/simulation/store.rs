@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use keywheel_connection::{
     Claimed, Connection, ConnectionId, ConnectionName, ConnectionStore, Consumer, Cursor, Entry,
@@ -153,7 +153,7 @@ impl World {
     }
 
     fn store_now(&self) -> DateTime<Utc> {
-        self.now().date() + TimeDelta::milliseconds(self.offset(PROCESSES))
+        self.now().plus(self.offset(PROCESSES)).date()
     }
 
     /// Returns the true time at which the store has something to claim.
@@ -250,7 +250,7 @@ impl ConnectionStore for Store {
 
     async fn save(&self, save: Save<'_>) -> Result<Version, StoreError> {
         let changed = Mutant::change(&self.world, &save);
-        let save = changed.as_ref().map_or(save, PendingSave::save);
+        let save = changed.as_ref().map_or(save, |changed| changed.save());
         let fate = self.world.begin(self.process, Call::Save).await;
         let answer = match fate {
             Fate::Fine | Fate::AnswerLost | Fate::CrashAfter => self.world.commit(save),

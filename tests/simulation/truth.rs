@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use chrono::{NaiveDate, TimeDelta};
 use keywheel_connection::{
     Cause, Connection, ConnectionId, Debt, DebtReason, Entry, Marker, Mode, NewSecret, Phase,
@@ -144,11 +146,11 @@ impl State {
             return;
         };
         let mut record = self.truth.records.swap_remove(index);
-        let before = std::mem::replace(&mut record.connection, after.clone());
+        let before = std::mem::replace(&mut record.connection, Arc::new(after.clone()));
         record.deleted |= save.deletes;
         for key_id in given(after) {
-            if !record.adopted.contains(&key_id) {
-                record.adopted.push(key_id);
+            if record.adopted_at(key_id).is_none() {
+                record.adopted.push((key_id, now));
             }
         }
         self.trace_save(now, &before, &record, save);
@@ -278,7 +280,7 @@ impl State {
     /// while to show that.
     fn overtakes_nothing(&mut self, now: Moment, before: &Connection, record: &Record) {
         let connection = &record.connection;
-        if generation(before) == generation(connection) || !given(connection).is_empty() {
+        if generation(before) == generation(connection) || given(connection).next().is_some() {
             return;
         }
         let (from, to) = (
@@ -429,20 +431,27 @@ impl State {
         self.truth.came_late(marker, intended, key_id);
         self.nothing_lost(now);
         if now.0 - intended.0 < STRAY {
-            self.bounded(now, marker.connection());
+            self.bounded(now, marker.connection(), intended);
         } else {
             self.truth.strays.push(key_id);
         }
     }
 
-    fn bounded(&mut self, now: Moment, id: ConnectionId) {
+    /// A secret that people hand over while a mint is under way takes none of the room that there was when
+    /// it was intended: nobody can hold them up for a call whose answer may be lost.
+    fn bounded(&mut self, now: Moment, id: ConnectionId, intended: Moment) {
         let mut records = self.truth.records.iter();
         let Some(record) = records.find(|record| record.connection.id == id) else {
             return;
         };
         let ours = self.directory.secrets().filter(|secret| {
             let strays = self.truth.strays.contains(&secret.key_id);
-            secret.is_live(now) && record.owns(secret) && !record.excuses(secret) && !strays
+            let handed_over = secret.marker.is_none()
+                && record
+                    .adopted_at(secret.key_id)
+                    .is_some_and(|at| at > intended);
+            let counts = record.owns(secret) && !record.excuses(secret) && !handed_over;
+            secret.is_live(now) && counts && !strays
         });
         let ours = ours.count();
         let expiring = record.rotation().is_some_and(|rotation| {

@@ -1,14 +1,13 @@
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use keywheel_connection::MemoryStore;
 use keywheel_core::Clock;
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::backup::Backup;
@@ -18,6 +17,7 @@ use super::faults::{Call, Fate, Faults};
 use super::mutant::Mutant;
 use super::nature::Nature;
 use super::promises::Promises;
+use super::scenario::DAY;
 use super::store::Rows;
 use super::trace::Trace;
 use super::truth::Truth;
@@ -48,8 +48,30 @@ impl Moment {
 /// How many processes there are at most, people's included.
 pub(crate) const PROCESSES: usize = 4;
 
-/// How many calls no run makes that gets on.
-const ENDLESS: u64 = 100_000;
+/// How much happens within a day. A run may halt for months and be probed every hour; what is done over
+/// and over without a pause gets nowhere.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    since: Moment,
+    count: u32,
+}
+
+/// How much no process gets done in a day that gets on.
+const ENDLESS: u32 = 10_000;
+
+impl Pace {
+    /// Counts one more, and tells whether it never ends.
+    pub(crate) fn is_endless(&mut self, now: Moment) -> bool {
+        if now.0 - self.since.0 >= DAY {
+            *self = Self {
+                since: now,
+                count: 0,
+            };
+        }
+        self.count += 1;
+        self.count > ENDLESS
+    }
+}
 
 /// The process that people's requests run in.
 pub(crate) const PEOPLE: usize = 3;
@@ -63,7 +85,8 @@ struct Inner {
     began: (Instant, Moment),
     /// The true time, which stands still while processes are polled.
     now: AtomicI64,
-    changed: Notify,
+    /// How often the store has got something new.
+    changes: AtomicU64,
     /// How far off the clocks of the processes are, and the store's.
     offsets: [AtomicI64; PROCESSES + 1],
     state: Mutex<State>,
@@ -88,6 +111,7 @@ pub(crate) struct State {
     pub(crate) promises: Promises,
     pub(crate) backup: Option<Backup>,
     pub(crate) effects: u64,
+    pub(crate) calls: Pace,
     pub(crate) violation: Option<String>,
 }
 
@@ -96,6 +120,8 @@ pub(crate) struct State {
 pub(crate) struct Process {
     pub(crate) crashed: bool,
     pub(crate) stopped_until: Moment,
+    /// Set while it waits and does nothing else: the engine in it has no timer running.
+    pub(crate) rests_until: Option<Moment>,
 }
 
 impl World {
@@ -105,7 +131,7 @@ impl World {
         Self(Arc::new_cyclic(|weak| Inner {
             began,
             now: AtomicI64::new(now),
-            changed: Notify::new(),
+            changes: AtomicU64::new(0),
             offsets: Default::default(),
             state: Mutex::new(state),
             store: Mutex::new(MemoryStore::new(Arc::new(StoreClock(weak.clone())))),
@@ -154,26 +180,39 @@ impl World {
     }
 
     pub(crate) fn changed(&self) {
-        self.0.changed.notify_waiters();
+        self.0.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how often the store has got something new.
+    pub(crate) fn changes(&self) -> u64 {
+        self.0.changes.load(Ordering::Relaxed)
     }
 
     /// Waits until the store has something new, or until `until`.
-    pub(crate) async fn wait_for_change(&self, until: Moment) {
-        let left = until.0.saturating_sub(self.now().0);
-        if left <= 0 {
-            return;
-        }
-        tokio::select! {
-            biased;
-            () = self.0.changed.notified() => {}
-            () = sleep(milliseconds(left)) => {}
+    pub(crate) async fn rest_until_change(&self, process: usize, until: Moment) {
+        let changes = self.changes();
+        poll_fn(|_| self.poll_rest(process, until, self.changes() != changes)).await;
+    }
+
+    /// Lets a process wait, with nothing else going on in it.
+    pub(crate) async fn rest(&self, process: usize, span: i64) {
+        let until = self.now().plus(span);
+        poll_fn(|_| self.poll_rest(process, until, false)).await;
+    }
+
+    fn poll_until(&self, until: Moment) -> Poll<()> {
+        if until <= self.now() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
     }
 
-    pub(crate) async fn sleep(&self, span: i64) {
-        if span > 0 {
-            sleep(milliseconds(span)).await;
-        }
+    /// The executor polls every process at every turn, so that nobody needs to be woken.
+    fn poll_rest(&self, process: usize, until: Moment, over: bool) -> Poll<()> {
+        let over = over || until <= self.now();
+        self.state().processes[process].rests_until = (!over).then_some(until);
+        if over { Poll::Ready(()) } else { Poll::Pending }
     }
 
     pub(crate) fn note(&self, who: usize, what: fmt::Arguments<'_>) {
@@ -187,7 +226,8 @@ impl World {
         let (fate, slow, stall, endless) = {
             let state = &mut *self.state();
             state.effects += 1;
-            if state.effects > ENDLESS {
+            let endless = state.calls.is_endless(now);
+            if endless {
                 state.broken(|| "G10: it never ends".to_owned());
             }
             let fate = state.faults.fate(call, &mut state.chance);
@@ -203,14 +243,11 @@ impl World {
                 false => 0,
             };
             let slow = drawn(state.faults.slow, 8_000);
-            (
-                fate,
-                slow,
-                drawn(state.faults.stall, 120_000),
-                state.effects > ENDLESS,
-            )
+            (fate, slow, drawn(state.faults.stall, 120_000), endless)
         };
-        self.sleep(slow).await;
+        if slow > 0 {
+            sleep(milliseconds(slow)).await;
+        }
         if stall > 0 {
             self.stop(process, stall).await;
         }
@@ -248,7 +285,8 @@ impl World {
             state.processes[process].stopped_until = until;
             state.nature.wake(until);
         }
-        once_more().await;
+        // Whatever else polls it meanwhile, as the engine's timers do.
+        poll_fn(|_| self.poll_until(until)).await;
     }
 
     async fn crash(&self, process: usize) {
@@ -267,18 +305,6 @@ impl State {
     }
 }
 
-/// Pending once, so that the executor sees what changed.
-fn once_more() -> impl Future<Output = ()> {
-    let mut polled = false;
-    poll_fn(move |_| {
-        if std::mem::replace(&mut polled, true) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    })
-}
-
 pub(crate) fn milliseconds(span: i64) -> Duration {
     Duration::from_millis(u64::try_from(span).unwrap_or(0))
 }
@@ -292,7 +318,7 @@ pub(crate) struct ProcessClock {
 impl Clock for ProcessClock {
     fn now(&self) -> DateTime<Utc> {
         let offset = self.world.offset(self.process);
-        self.world.now().date() + TimeDelta::milliseconds(offset)
+        self.world.now().plus(offset).date()
     }
 }
 
@@ -311,7 +337,7 @@ impl Clock for StoreClock {
             return Moment::NEVER.date();
         };
         let world = World(inner);
-        world.now().date() + TimeDelta::milliseconds(world.offset(PROCESSES))
+        world.now().plus(world.offset(PROCESSES)).date()
     }
 }
 

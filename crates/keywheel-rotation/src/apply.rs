@@ -68,6 +68,8 @@ pub(crate) enum Outcome {
     Proved {
         read: Option<Inspection>,
     },
+    /// The candidate was accepted, and the read that goes with its last proof failed.
+    ProvedUnread(Failure),
     Published {
         sink: String,
     },
@@ -191,6 +193,7 @@ impl Change<'_> {
                 self.current_refused(rotation, secrets, *key_id, failure);
             }
             Outcome::Proved { read } => self.proved(rotation, secrets, read.as_ref()),
+            Outcome::ProvedUnread(failure) => self.unread(rotation, secrets, failure),
             Outcome::ProofRefused => self.refused(rotation),
             Outcome::ProofFailed(failure) => self.postponed(rotation, secrets, "prove", failure),
             Outcome::Published { sink } => self.published(rotation, sink),

@@ -90,6 +90,40 @@ async fn p12_a_token_without_permission_promotes_nothing() {
     assert_eq!(rig.directory.mint_calls().len(), 2);
 }
 
+/// Refused once, as a new secret is while not all replicas know it, and accepted since: whatever keeps the
+/// read from being made, the secret is good, and another one would do no better.
+#[tokio::test(start_paused = true)]
+async fn p12_a_candidate_that_is_accepted_is_kept_however_long_its_read_fails() {
+    let rig = Rig::new(716);
+    let mut once = settings();
+    once.proofs = 1;
+    let own = rig.rotating(once.clone()).await;
+    let managed = rig.create_managed(own, once).await;
+    rig.settle(managed, TimeDelta::hours(1)).await;
+    for id in [own, managed] {
+        rig.request(id, keywheel_connection::Cause::Manual).await;
+        until(&rig, id, |status| status.candidate_key_id.is_some()).await;
+        let candidate = rig.status(id).await.candidate_key_id;
+        rig.directory.fail_next("prove", IssuerErrorKind::Refused);
+        rig.directory
+            .deny("inspect", IssuerErrorKind::ApplicationUnusable);
+
+        rig.settle(id, TimeDelta::hours(5)).await;
+
+        let status = rig.status(id).await;
+        assert_eq!(status.candidate_key_id, candidate);
+        let trouble = status.trouble.unwrap();
+        assert_eq!(
+            (trouble.step.as_str(), trouble.kind),
+            ("prove", TroubleKind::ApplicationUnusable)
+        );
+        rig.directory.allow_all();
+        rig.settle(id, TimeDelta::hours(3)).await;
+        assert_eq!(rig.status(id).await.key_id, candidate);
+    }
+    rig.assert_clean(managed, 2).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn p13_a_crash_between_the_last_proof_and_the_promotion_proves_again() {
     let (rig, id) = asked(705).await;

@@ -3,13 +3,14 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keywheel_connection::{Cause, Connection, ConnectionId, Event, EventKind};
+use keywheel_connection::{Cause, Connection, ConnectionId, Event, EventKind, IssuerErrorKind};
 use keywheel_core::{Clock, KeyId};
 use keywheel_rotation::{Rotator, Waiting};
 use keywheel_schedule::Schedule;
 use workspace_tests::{Fate, Rig, SETTINGS_ZONE, settings};
 
 use super::asked;
+use crate::verbs::me;
 use crate::ways::until;
 
 fn intents(events: &[Event]) -> Vec<DateTime<Utc>> {
@@ -179,6 +180,33 @@ async fn p34_a_clock_that_is_set_back_causes_no_second_rotation() {
 
         rig.assert_clean(id, 2).await;
     }
+}
+
+/// Nothing is settled before our clock is where the other one was, so there is no haste.
+#[tokio::test(start_paused = true)]
+async fn p34_what_a_process_whose_clock_was_ahead_asked_for_is_looked_for_now_and_then() {
+    let (rig, id) = asked(1016).await;
+    rig.effects.plan_named("mint", Fate::StopBefore);
+    let ahead = rig.rotator_off_by(TimeDelta::hours(12));
+    let mut work = ahead.lease(id).await.unwrap();
+    let stopped = rig.effects.run(ahead.advance(&mut work)).await;
+    assert!(stopped.is_err());
+    rig.pass(TimeDelta::minutes(1)).await; // Its lease ends.
+    rig.directory
+        .fail_next("inspect", IssuerErrorKind::Forbidden);
+    let mut work = ahead.lease(id).await.unwrap();
+    while work.is_held() {
+        ahead.advance(&mut work).await.unwrap();
+    }
+    rig.connections().resume(id, &me()).await.unwrap();
+    let before = rig.effects.count();
+
+    drive(&rig, &rig.rotator(), id, TimeDelta::hours(15)).await;
+
+    rig.assert_clean(id, 2).await;
+    let names = rig.effects.names().split_off(before);
+    let reads = names.iter().filter(|name| **name == "inspect").count();
+    assert!(reads < 200, "{reads}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
-    Cause, Debt, DebtReason, Delivery, EventKind, Held, Inspection, Listed, Origin, Phase,
-    Rotation, Secrets, Trouble, TroubleKind,
+    Candidate, Cause, Debt, DebtReason, Delivery, EventKind, Held, Inspection, Listed, Origin,
+    Phase, Rotation, Secrets, Trouble, TroubleKind,
 };
 use keywheel_core::KeyId;
 
@@ -25,8 +25,7 @@ impl Change<'_> {
         };
         candidate.proofs = candidate.proofs.saturating_add(1);
         candidate.read |= read.is_some() && ahead.is_empty();
-        candidate.refusals = 0;
-        candidate.refused_since = None;
+        accepted(candidate);
         // What follows the last proof has nothing to wait for.
         let proven = candidate.read && candidate.proofs >= wanted;
         candidate.next_at = if proven { self.now } else { self.now + spacing };
@@ -41,6 +40,14 @@ impl Change<'_> {
         if !ahead.is_empty() {
             self.store_behind(rotation, secrets, &ahead);
         }
+    }
+
+    /// What keeps the read from being made is not the candidate: another one would do no better.
+    pub(super) fn unread(&mut self, rotation: &mut Rotation, secrets: &Secrets, failure: &Failure) {
+        if let Phase::Proving(candidate) = &mut rotation.phase {
+            accepted(candidate);
+        }
+        self.postponed(rotation, secrets, "prove", failure);
     }
 
     /// One refusal after a success means that not all replicas know the secret: the count starts anew.
@@ -274,4 +281,10 @@ impl Change<'_> {
         let failure = Failure::new(TroubleKind::StoreBehind, message);
         self.postponed(rotation, secrets, "prove", &failure);
     }
+}
+
+/// Entra accepts the candidate: the refusals before were of replicas that did not know it yet.
+fn accepted(candidate: &mut Candidate) {
+    candidate.refusals = 0;
+    candidate.refused_since = None;
 }

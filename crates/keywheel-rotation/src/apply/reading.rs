@@ -4,6 +4,9 @@ use keywheel_connection::{DeadMarker, Inspection, Rotation, Secrets};
 use super::{Change, end_trouble, is_ours};
 use crate::failure::Failure;
 
+/// When a marker is looked for again that nothing depends on for now.
+const A_WHILE: TimeDelta = TimeDelta::minutes(5);
+
 impl Change<'_> {
     pub(super) fn inspected(
         &mut self,
@@ -49,9 +52,10 @@ impl Change<'_> {
         let agreed = dead.absent_reads >= self.policy.agreeing_reads;
         dead.settled |= agreed && age >= self.policy.settle;
         dead.next_at = if !dead.settled {
-            self.now + self.policy.read_spacing
-        } else if age < TimeDelta::minutes(5) {
-            dead.since + TimeDelta::minutes(5)
+            // Since a time to come: a clock that ran ahead noted it. Until ours is there nothing is settled.
+            self.now + (-age).min(A_WHILE).max(self.policy.read_spacing)
+        } else if age < A_WHILE {
+            dead.since + A_WHILE
         } else {
             self.now + age
         };

@@ -142,11 +142,11 @@ impl Rotator {
             None => match self.read(&access).await {
                 Ok(read) => Outcome::Proved { read: Some(read) },
                 Err(failure) if failure.is_refusal() => Outcome::ProofRefused,
-                Err(failure) => Outcome::ProofFailed(failure),
+                Err(failure) => Outcome::ProvedUnread(failure),
             },
             Some(_) => match self.read_by_authority(connection).await {
                 Ok(read) => Outcome::Proved { read: Some(read) },
-                Err(failure) => Outcome::ProofFailed(failure),
+                Err(failure) => Outcome::ProvedUnread(failure),
             },
         })
     }

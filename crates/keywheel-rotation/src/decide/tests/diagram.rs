@@ -71,6 +71,7 @@ fn outcomes(
             ),
             ("refused", Outcome::ProofRefused),
             ("trouble", Outcome::ProofFailed(transient())),
+            ("read failed", Outcome::ProvedUnread(transient())),
         ],
         Step::Inspect => {
             let listed = rotation
