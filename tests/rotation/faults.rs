@@ -1,5 +1,6 @@
 //! One test for each point of `crates/keywheel-rotation/FAULTS.md`, named after it.
 
+mod certificate;
 mod mint;
 mod outside;
 mod prove;

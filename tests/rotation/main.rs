@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
 mod calm;
+mod certificates;
 mod faults;
 mod found;
 mod matrix;

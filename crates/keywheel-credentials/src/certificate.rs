@@ -124,10 +124,16 @@ impl Certificate {
         self.not_after
     }
 
+    /// Returns the certificate itself (DER), as it is registered: no private key.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.chain[0]
+    }
+
     /// Returns the SHA-1 thumbprint in upper-case hexadecimal digits, as the portal shows it.
     #[must_use]
     pub fn thumbprint(&self) -> String {
-        let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, self.leaf());
+        let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, self.der());
         digest
             .as_ref()
             .iter()
@@ -162,10 +168,6 @@ impl Certificate {
             ends: self.not_after,
             days: left.num_days(),
         })
-    }
-
-    fn leaf(&self) -> &[u8] {
-        &self.chain[0]
     }
 }
 

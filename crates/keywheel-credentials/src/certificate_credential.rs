@@ -10,9 +10,9 @@ use keywheel_core::{
 
 use crate::assertion::ClientAssertion;
 use crate::certificate::{Certificate, CertificateWarning, InvalidCertificate, Signer};
-use crate::client::ConfidentialClient;
+use crate::client::{ConfidentialClient, application_form};
 use crate::token_cache::TokenCache;
-use crate::token_endpoint::TokenEndpoint;
+use crate::token_endpoint::{Proof, TokenEndpoint};
 
 /// Gets an application's tokens by a certificate: no secret leaves this process.
 ///
@@ -53,10 +53,7 @@ impl CertificateCredential {
     ) -> Result<Self, InvalidCertificate> {
         certificate.check(endpoint.clock().now())?;
         let clock = Arc::clone(endpoint.clock());
-        let assertion = Arc::new(CertificateAssertion {
-            client,
-            signer: ArcSwap::from_pointee(Signer::new(certificate, client)),
-        });
+        let assertion = Arc::new(CertificateAssertion::new(certificate, client));
         let shared: Arc<dyn ClientAssertion> = Arc::<CertificateAssertion>::clone(&assertion);
         let client = ConfidentialClient::with_assertion(endpoint, client, shared);
         Ok(Self {
@@ -113,11 +110,40 @@ impl TokenCredential for CertificateCredential {
     }
 }
 
+/// Gets a token with exactly `certificate`: one request, over a connection of its own, past every cache.
+///
+/// The proof that a new certificate works, as [`prove_secret`](crate::prove_secret) is for a secret.
+///
+/// # Errors
+///
+/// Returns Entra's refusal, or why there is no answer; of kind `InvalidConfiguration` when the certificate has
+/// ended or has not begun. Nothing is tried again: who proves decides on that.
+pub async fn prove_certificate(
+    endpoint: &TokenEndpoint,
+    client: ClientId,
+    certificate: &Certificate,
+    request: &TokenRequest,
+) -> Result<AccessToken, CredentialError> {
+    let form = application_form(client, request).on_fresh_connection();
+    let assertion = CertificateAssertion::new(certificate.clone(), client);
+    let proof = Proof::Assertion(&assertion);
+    Ok(endpoint.exchange_once(&form, proof).await?.token)
+}
+
 /// Signs with the certificate that is in use at the moment.
 #[derive(Debug)]
 struct CertificateAssertion {
     client: ClientId,
     signer: ArcSwap<Signer>,
+}
+
+impl CertificateAssertion {
+    fn new(certificate: Certificate, client: ClientId) -> Self {
+        Self {
+            client,
+            signer: ArcSwap::from_pointee(Signer::new(certificate, client)),
+        }
+    }
 }
 
 #[async_trait]

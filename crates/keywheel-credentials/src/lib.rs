@@ -69,7 +69,7 @@ pub use self::azure_sdk::AzureSdkCredential;
 #[cfg(feature = "certificate")]
 pub use self::certificate::{Certificate, CertificateWarning, InvalidCertificate};
 #[cfg(feature = "certificate")]
-pub use self::certificate_credential::CertificateCredential;
+pub use self::certificate_credential::{CertificateCredential, prove_certificate};
 pub use self::chain::CredentialChain;
 pub use self::client::ConfidentialClient;
 pub use self::client_secret::{ClientSecretCredential, ClientSecrets, SecretSource, prove_secret};

@@ -200,6 +200,25 @@ impl Emulator {
         self.service.remove_secret(client_id, key_id)
     }
 
+    /// Registers a certificate (PEM) by an administrator's hand, and returns its key id; `None` when it is no
+    /// certificate.
+    ///
+    /// # Errors
+    ///
+    /// When no application has this client id.
+    pub fn add_key(&self, client_id: &str, pem: &str) -> Result<Option<String>, Unknown> {
+        self.service.add_key(client_id, pem)
+    }
+
+    /// Removes a certificate by an administrator's hand; tells whether it was there.
+    ///
+    /// # Errors
+    ///
+    /// When no application has this client id.
+    pub fn remove_key(&self, client_id: &str, key_id: &str) -> Result<bool, Unknown> {
+        self.service.remove_key(client_id, key_id)
+    }
+
     /// Grants an application permission of Graph, such as `Application.Read.All`.
     ///
     /// # Errors

@@ -2,8 +2,9 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::certificate::Certificate;
 use crate::directory::{
-    Assignment, GRAPH_APP_ID, History, Kind, Object, Password, Shape, Tenant, property,
+    Assignment, GRAPH_APP_ID, History, Key, Kind, Object, Password, Shape, Tenant, property,
 };
 use crate::emulator::SecretInfo;
 use crate::log::Effect;
@@ -59,6 +60,46 @@ impl Service {
         };
         password.history.removed = Some(now);
         let effect = Effect::SecretRemoved {
+            client_id: client_id.to_owned(),
+            key_id: key_id.to_owned(),
+        };
+        self.note(world, None, effect);
+        Ok(true)
+    }
+
+    /// Returns the key id of a certificate that is now registered; `None` when it is none.
+    pub(crate) fn add_key(&self, client_id: &str, pem: &str) -> Result<Option<String>, Unknown> {
+        let now = self.clock.now();
+        let world = &mut *self.world();
+        let object = application(world, client_id)?;
+        let Some(certificate) = Certificate::from_pem(pem) else {
+            return Ok(None);
+        };
+        let key = Key::of(certificate, random::guid(), None, now);
+        let key_id = key.key_id.to_string();
+        object.keys.insert(0, key);
+        let effect = Effect::KeyAdded {
+            client_id: client_id.to_owned(),
+            key_id: key_id.clone(),
+        };
+        self.note(world, None, effect);
+        Ok(Some(key_id))
+    }
+
+    /// Tells whether the certificate was there.
+    pub(crate) fn remove_key(&self, client_id: &str, key_id: &str) -> Result<bool, Unknown> {
+        let now = self.clock.now();
+        let world = &mut *self.world();
+        let found = application(world, client_id)?
+            .keys
+            .iter_mut()
+            .filter(|it| it.history.present())
+            .find(|it| it.key_id.to_string().eq_ignore_ascii_case(key_id));
+        let Some(key) = found else {
+            return Ok(false);
+        };
+        key.history.removed = Some(now);
+        let effect = Effect::KeyRemoved {
             client_id: client_id.to_owned(),
             key_id: key_id.to_owned(),
         };

@@ -4,12 +4,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use http::{Request, Response};
+use keywheel_connection::ConnectionId;
 use keywheel_core::{
     AccessToken, ClientId, Clock, Cloud, CredentialError, Entropy, HttpSend, RetryPolicy,
     SystemClock, SystemEntropy, TenantId, TokenCredential, TokenRequest, TransportError,
     answered_at,
 };
+use keywheel_credentials::TokenEndpoint;
 use keywheel_graph::{GraphClient, Traffic};
+
+use crate::{ConnectionCredential, EntraParts};
 
 /// A way into one tenant that is to be looked at: an application and any credential that gets tokens for
 /// it, of its own or of a user who signed in.
@@ -52,6 +56,19 @@ impl TenantAccess {
         }
     }
 
+    /// Returns the access of a stored connection, by what it authenticates with.
+    ///
+    /// # Errors
+    ///
+    /// As [`ConnectionCredential::load`].
+    pub async fn load(id: ConnectionId, parts: EntraParts) -> Result<Self, CredentialError> {
+        let connection = parts.load(id).await?.connection;
+        let credential = ConnectionCredential::load(id, parts.clone()).await?;
+        let (cloud, tenant) = (&connection.cloud, &connection.tenant);
+        let access = Self::new(parts.http, credential, cloud, tenant, connection.client);
+        Ok(access.with_clock(parts.clock).with_entropy(parts.entropy))
+    }
+
     /// Sets the clock.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Clock + 'static) -> Self {
@@ -80,6 +97,20 @@ impl TenantAccess {
         self
     }
 
+    /// Returns the same way in by another credential.
+    pub(crate) fn by(&self, credential: impl TokenCredential + 'static) -> Self {
+        Self {
+            credential: Arc::new(credential),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn endpoint(&self) -> TokenEndpoint {
+        TokenEndpoint::new(self.http.clone(), &self.cloud, &self.tenant)
+            .with_clock(Arc::clone(&self.clock))
+            .with_entropy(Arc::clone(&self.entropy))
+    }
+
     pub(crate) fn graph(&self) -> GraphClient {
         GraphClient::new(self.http.clone(), Arc::clone(&self.credential), &self.cloud)
             .with_clock(Arc::clone(&self.clock))
@@ -100,6 +131,21 @@ impl TenantAccess {
     /// Returns how far our clock is ahead of Graph's, to the second, by its last answer.
     pub(crate) fn skew(&self) -> Option<TimeDelta> {
         self.http.date().map(|date| self.now() - date)
+    }
+}
+
+/// A token that is at hand.
+#[derive(Clone, Debug)]
+pub(crate) struct Given(pub(crate) AccessToken);
+
+#[async_trait]
+impl TokenCredential for Given {
+    async fn get_token(&self, _: &TokenRequest) -> Result<AccessToken, CredentialError> {
+        Ok(self.0.clone())
+    }
+
+    fn cached_token(&self, _: &TokenRequest) -> Option<AccessToken> {
+        Some(self.0.clone())
     }
 }
 

@@ -1,16 +1,15 @@
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use keywheel_connection::{
     Actor, Connection, ConnectionId, ConnectionName, Credential, EventKind, HeldCertificate,
     Namespace, Save, SealContext, SignIn, StoreError, Versioned,
 };
 use keywheel_core::{
-    AccessToken, ClientId, Cloud, CredentialError, CredentialErrorKind, Report, TenantId,
-    TokenCredential, TokenRequest,
+    ClientId, Cloud, CredentialError, CredentialErrorKind, Report, TenantId, TokenCredential,
 };
 use keywheel_credentials::{Authorization, CertificateCredential, ConfidentialClient};
 
+use crate::access::Given;
 use crate::parts::{EntraParts, from_store, invalid};
 use crate::{
     CertificateFile, Method, SignInApplication, TenantAccess, ValidationError, ValidationErrorKind,
@@ -320,19 +319,4 @@ fn refused(error: ValidationError) -> CredentialError {
         }
     };
     CredentialError::new(kind, Report(&error).to_string()).with_source(error)
-}
-
-/// The token that came with a sign-in, to try the connection out with.
-#[derive(Debug)]
-struct Given(AccessToken);
-
-#[async_trait]
-impl TokenCredential for Given {
-    async fn get_token(&self, _: &TokenRequest) -> Result<AccessToken> {
-        Ok(self.0.clone())
-    }
-
-    fn cached_token(&self, _: &TokenRequest) -> Option<AccessToken> {
-        Some(self.0.clone())
-    }
 }

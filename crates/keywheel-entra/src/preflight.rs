@@ -12,6 +12,7 @@ use serde::Serialize;
 
 pub use self::finding::{Finding, Need, Purpose, Standing};
 pub use self::fix::Fix;
+pub(crate) use self::fix::upload_command;
 use self::judge::Judge;
 pub use self::reference::{ReferenceCheck, Removable};
 pub use self::table::Table;

@@ -101,6 +101,11 @@ impl GraphError {
         Self(Box::new(Inner::new(GraphErrorKind::Protocol, message)))
     }
 
+    /// Reads that do not come to agree: somebody is writing, or replicas lag behind.
+    pub(crate) fn unsettled(message: &'static str) -> Self {
+        Self(Box::new(Inner::new(GraphErrorKind::Conflict, message)))
+    }
+
     pub(crate) fn refused(
         response: &Response<impl AsRef<[u8]>>,
         retry_after: Option<Duration>,

@@ -7,7 +7,9 @@ use keywheel_connection::{
 use keywheel_core::{
     BuildError, Clock, CredentialError, Entropy, HttpSend, ReqwestSend, SystemClock, SystemEntropy,
 };
-use keywheel_entra::{ConnectionCredential, Enrolment, EntraIssuer, EntraParts, SignInApplication};
+use keywheel_entra::{
+    ConnectionCredential, Enrolment, EntraIssuer, EntraParts, SignInApplication, TenantAccess,
+};
 use keywheel_rotation::{
     Connections, DeliveryWaker, EventDelivery, EventHandler, Policy, Rotator, RotatorParts, Sinks,
     Worker,
@@ -92,6 +94,16 @@ impl Keywheel {
         id: ConnectionId,
     ) -> Result<ConnectionCredential, CredentialError> {
         ConnectionCredential::load(id, self.parts.clone()).await
+    }
+
+    /// Returns the access of a connection: for a preflight, or to roll its certificate with a
+    /// [`CertificateRoll`](keywheel_entra::CertificateRoll).
+    ///
+    /// # Errors
+    ///
+    /// As [`credential`](Self::credential).
+    pub async fn access(&self, id: ConnectionId) -> Result<TenantAccess, CredentialError> {
+        TenantAccess::load(id, self.parts.clone()).await
     }
 
     /// Returns what stores connections by certificate and by authorization code.

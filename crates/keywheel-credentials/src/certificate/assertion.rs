@@ -121,7 +121,7 @@ impl Certificate {
     }
 
     fn header(&self) -> Header {
-        let thumbprint = |algorithm| URL_SAFE_NO_PAD.encode(digest::digest(algorithm, self.leaf()));
+        let thumbprint = |algorithm| URL_SAFE_NO_PAD.encode(digest::digest(algorithm, self.der()));
         let mut header = if self.signing.rs256 {
             let mut header = Header::new(Algorithm::RS256);
             header.x5t = Some(thumbprint(&digest::SHA1_FOR_LEGACY_USE_ONLY));

@@ -78,7 +78,8 @@ pub(crate) fn remove(request: &Request<'_>) -> Result<Reply, GraphError> {
 }
 
 /// Reads the whole list that a `PATCH` puts in the place of the one that is there. An entry without `key`
-/// keeps the certificate with its key id; what is missing is removed.
+/// keeps the certificate with its key id, and so does one with the same `key`; what is missing is removed. A
+/// new entry may bring its own key id, as published rotators have it.
 pub(crate) fn replacement(
     request: &Request<'_>,
     world: &World,
@@ -102,10 +103,22 @@ pub(crate) fn replacement(
             .iter()
             .filter(|key| key.history.present())
             .find(|key| id.is_some_and(|id| key.key_id.to_string().eq_ignore_ascii_case(id)));
-        keys.push(match known {
-            Some(known) if entry.get("key").is_none_or(Value::is_null) => known.clone(),
-            _ => new_key(entry, policy, before, now)?,
+        let Some(known) = known else {
+            let mut made = new_key(entry, policy, before, now)?;
+            made.key_id = id.map_or(Ok(made.key_id), |_| body::guid(entry, "keyId"))?;
+            keys.push(made);
+            continue;
+        };
+        let same = entry.get("key").is_none_or(|key| {
+            key.is_null() || *key == json!(STANDARD.encode(&known.certificate.der))
         });
+        if !same {
+            return Err(GraphError::invalid(format!(
+                "Update to existing credential with KeyId '{}' is not allowed.",
+                known.key_id
+            )));
+        }
+        keys.push(known.clone());
     }
     let gone = before
         .keys

@@ -185,6 +185,57 @@ async fn a_patch_replaces_the_keys_as_a_whole() {
 }
 
 #[tokio::test]
+async fn a_patched_entry_may_bring_its_key_id_and_none_is_changed() {
+    let bench = Bench::start().await;
+    let now = bench.emulator.clock().now();
+    let (old, new) = (Identity::of(&bench), Identity::made(now, -1, 90));
+    let id = bench.app().client_id().to_owned();
+    let first = bench.emulator.live_keys(&id)[0].clone();
+    let patch = async |keys: Value| {
+        let body = json!({ "keyCredentials": keys });
+        bench
+            .graph(Method::PATCH, &bench.application(""), Some(body))
+            .await
+    };
+    let with_id = |identity: &Identity, key_id: &str| {
+        let mut key = new_key(identity);
+        key["keyId"] = json!(key_id);
+        key
+    };
+    let chosen = "11111111-2222-4333-8444-555555555555";
+
+    let both = json!([with_id(&old, &first), with_id(&new, chosen)]);
+    assert_eq!(patch(both).await.status, 204);
+    assert_eq!(
+        bench.emulator.live_keys(&id),
+        [first.clone(), chosen.to_owned()]
+    );
+    let changed = patch(json!([with_id(&new, &first)])).await;
+    assert_eq!(changed.graph_error(), failed(400, "Request_BadRequest"));
+    let nonsense = patch(json!([with_id(&new, "one")])).await;
+    assert_eq!(nonsense.status, 400);
+    assert_eq!(bench.emulator.live_keys(&id).len(), 2);
+}
+
+#[tokio::test]
+async fn an_administrator_registers_and_removes_certificates_by_hand() {
+    let bench = Bench::start().await;
+    let id = bench.app().client_id().to_owned();
+    let new = Identity::made(bench.emulator.clock().now(), -1, 90);
+    // The application's own is made in the background: this waits for it.
+    drop(Identity::of(&bench));
+    let before = bench.emulator.live_keys(&id);
+
+    let added = bench.emulator.add_key(&id, &new.pem()).unwrap().unwrap();
+
+    assert!(bench.emulator.live_keys(&id).contains(&added));
+    assert!(bench.emulator.remove_key(&id, &added).unwrap());
+    assert!(!bench.emulator.remove_key(&id, &added).unwrap());
+    assert_eq!(bench.emulator.live_keys(&id), before);
+    assert_eq!(bench.emulator.add_key(&id, "a diary").unwrap(), None);
+}
+
+#[tokio::test]
 async fn the_certificate_itself_is_shown_only_where_it_is_selected() {
     let bench = Bench::start().await;
 

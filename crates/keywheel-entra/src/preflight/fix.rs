@@ -171,3 +171,8 @@ fn kind_and_id(permission: &Permission, delegated: bool) -> (&'static str, Strin
     };
     (kind, id.map(|id| id.to_string()).unwrap_or_default())
 }
+
+/// Registers a certificate by hand, beside those that are there.
+pub(crate) fn upload_command(client: ClientId) -> String {
+    format!("az ad app credential reset --id {client} --append --cert @certificate.pem")
+}

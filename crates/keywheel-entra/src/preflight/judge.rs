@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use keywheel_core::ClientId;
 use keywheel_graph::{Application, GraphErrorKind};
 
-use super::fix::Fixes;
+use super::fix::{Fixes, upload_command};
 use super::permission::{
     self, ASSIGN_ROLES, DIRECTORY_WRITE, MANAGING_ROLES, OWNED_BY, READ_ALL, READ_WRITE_ALL,
     READS_ALL, WRITES_ALL,
@@ -91,7 +91,7 @@ impl<'a> Judge<'a> {
     fn needs(&self, purpose: Purpose) -> Vec<Finding> {
         match purpose {
             Purpose::ListApplications => vec![self.listing()],
-            Purpose::RollCertificates => vec![self.certificate()],
+            Purpose::RollCertificates => self.rolling(),
             Purpose::RotateOthersSecrets => vec![self.writing_all()],
             Purpose::RotateOwnSecret => self.writing(self.access.client),
             Purpose::RotateSecretOf(client) => self.writing(client),
@@ -231,13 +231,15 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn certificate(&self) -> Finding {
+    /// A certificate that vouches, and where there is none what it takes to do without: as
+    /// [`CertificateRoll`](crate::CertificateRoll) does.
+    fn rolling(&self) -> Vec<Finding> {
         let need = Need::Certificate;
+        let writing = || self.writing(self.access.client);
         let Ok(application) = &self.sight.application else {
-            return Finding::unknown(
-                need,
-                "the certificates can't be read; rolling them needs no permission",
-            );
+            let unseen = "the certificates can't be read, and a roll sees what is registered first, so that \
+                          nothing is registered twice";
+            return [vec![Finding::unknown(need, unseen)], writing()].concat();
         };
         let now = self.access.now();
         let valid = application.key_credentials.iter().filter(|key| {
@@ -245,24 +247,32 @@ impl<'a> Judge<'a> {
             start.is_none_or(|start| start <= now) && end.is_none_or(|end| now < end)
         });
         match valid.count() {
-            0 => Finding::missing(
-                need,
-                "no registered certificate is valid, so none can vouch for a new one",
-                self.fixes.other(
-                    "Certificates & secrets > Certificates > Upload certificate",
-                    [format!(
-                        "az ad app credential reset --id {} --append --cert @certificate.pem",
-                        self.access.client
-                    )],
-                ),
-            ),
-            valid => Finding::granted(
+            0 => self.rolling_by_writing(writing()),
+            valid => vec![Finding::granted(
                 need,
                 format!(
-                    "{valid} valid certificates can vouch for the next one; no permission is needed"
+                    "valid certificates: {valid}; the key of one of them can vouch for the next one, which \
+                     needs no permission"
                 ),
-            ),
+            )],
         }
+    }
+
+    fn rolling_by_writing(&self, writing: Vec<Finding>) -> Vec<Finding> {
+        let need = Need::Certificate;
+        let missing = |it: &Finding| it.standing == Standing::Missing;
+        let detail = "no registered certificate is valid, so none can vouch for a new one; without that only \
+                      who may write to the application registers one";
+        let finding = if writing.iter().any(missing) {
+            let place = "Certificates & secrets > Certificates > Upload certificate";
+            let by_hand = self
+                .fixes
+                .other(place, [upload_command(self.access.client)]);
+            Finding::missing(need, detail, by_hand)
+        } else {
+            Finding::warning(need, detail)
+        };
+        [vec![finding], writing].concat()
     }
 
     fn secret_limit(&self) -> Option<Finding> {

@@ -192,6 +192,28 @@ async fn listing_needs_more_than_owned_by_and_certificates_need_no_permission() 
 }
 
 #[tokio::test]
+async fn without_a_valid_certificate_rolling_needs_what_writing_needs() {
+    let purposes = [Purpose::RollCertificates];
+    let owner = application()
+        .role("Application.ReadWrite.OwnedBy")
+        .owns_itself();
+    let (_tenant, able) = look(owner, &purposes).await;
+    let (_tenant, reader) = look(application().role("Application.Read.All"), &purposes).await;
+    let (_tenant, blind) = look(application(), &purposes).await;
+
+    assert_eq!(find(&able, Need::Certificate).standing, Standing::Warning);
+    assert_eq!(find(&able, Need::Permission).standing, Standing::Granted);
+    assert!(able.passes());
+    let certificate = find(&reader, Need::Certificate);
+    assert_eq!(certificate.standing, Standing::Missing);
+    assert!(commands(certificate).contains("az ad app credential reset"));
+    assert_eq!(find(&reader, Need::Permission).standing, Standing::Missing);
+    assert_eq!(find(&reader, Need::Ownership).standing, Standing::Missing);
+    assert_eq!(find(&blind, Need::Certificate).standing, Standing::Unknown);
+    assert_eq!(find(&blind, Need::Permission).standing, Standing::Missing);
+}
+
+#[tokio::test]
 async fn limit_policy_and_end_dates_are_told() {
     let seed = application()
         .role("Application.ReadWrite.OwnedBy")

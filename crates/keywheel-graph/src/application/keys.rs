@@ -1,8 +1,10 @@
+mod merge;
+
 use keywheel_core::{KeyId, Secret};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::time::sleep;
 
+use self::merge::typed;
 use super::ApplicationClient;
 use crate::call::{Call, Repeat};
 use crate::wire::nullable;
@@ -76,13 +78,29 @@ impl ApplicationClient<'_> {
         self.done(call.repeat(Repeat::IfRefused)).await
     }
 
+    /// Reads the certificates until `policy.agree` reads in a row show the same ones, so that one replica that
+    /// lags behind does not stand for all.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when nothing could be read, or the reads did not come to agree.
+    pub async fn settled_keys(
+        &self,
+        policy: &ConfirmPolicy,
+    ) -> Result<Vec<KeyCredential>, GraphError> {
+        let settled = self.settled(policy).await?;
+        Ok(typed(settled.list))
+    }
+
     /// Registers a certificate without a proof, for who may write to the application. One that is registered
     /// already is left as it is.
     ///
-    /// `PATCH` replaces the whole list, so what is there is read and sent back untouched: the list is read
-    /// until `policy.agree` reads in a row show the same certificates, because one that a replica does not
-    /// know yet would be lost. Other writers in this process wait; others elsewhere must not change
-    /// certificates at the same time.
+    /// `PATCH` replaces the whole list, so [`add_key`](Self::add_key) is better wherever a registered
+    /// certificate can vouch. What is there is read and sent back untouched: the list is read until
+    /// `policy.agree` reads in a row show the same certificates, because one that a replica does not know yet
+    /// would be lost, and read in the same way afterwards. What somebody else registered in between, and this
+    /// write dropped, is put back under its key id, and returned. Only what a read showed can be put back;
+    /// other writers in this process wait.
     ///
     /// # Errors
     ///
@@ -92,7 +110,7 @@ impl ApplicationClient<'_> {
         &self,
         key: &NewKey,
         policy: &ConfirmPolicy,
-    ) -> Result<(), GraphError> {
+    ) -> Result<Vec<KeyCredential>, GraphError> {
         self.merge_keys(policy, |keys| {
             if keys.iter().any(|one| one["key"] == key.key()) {
                 return false;
@@ -104,7 +122,7 @@ impl ApplicationClient<'_> {
     }
 
     /// Removes a certificate without a proof, for who may write to the application. One that is not there is
-    /// left at that.
+    /// left at that. Returns what was put back, as [`add_key_by_patch`](Self::add_key_by_patch) does.
     ///
     /// # Errors
     ///
@@ -113,68 +131,13 @@ impl ApplicationClient<'_> {
         &self,
         key_id: &KeyId,
         policy: &ConfirmPolicy,
-    ) -> Result<(), GraphError> {
-        let is_it = |one: &Value| id_of(one) == Some(*key_id);
+    ) -> Result<Vec<KeyCredential>, GraphError> {
         self.merge_keys(policy, |keys| {
             let before = keys.len();
-            keys.retain(|one| !is_it(one));
+            keys.retain(|one| id_of(one) != Some(*key_id));
             keys.len() < before
         })
         .await
-    }
-
-    async fn merge_keys(
-        &self,
-        policy: &ConfirmPolicy,
-        change: impl FnOnce(&mut Vec<Value>) -> bool,
-    ) -> Result<(), GraphError> {
-        let _turn = self.graph.traffic().turn(&self.lane()).await;
-        let mut keys = self.settled_keys(policy).await?;
-        if !change(&mut keys) {
-            return Ok(());
-        }
-        for key in &mut keys {
-            keep(key);
-        }
-        let body = serde_json::json!({ "keyCredentials": keys });
-        let call = Call::patch("patchKeys", self.key.path(&[]), &body);
-        // Whoever does it again must read again.
-        let call = call.repeat(Repeat::IfRefused);
-        self.graph.send(&call).await.map(drop)
-    }
-
-    /// Reads until several reads in a row show the same certificates.
-    async fn settled_keys(&self, policy: &ConfirmPolicy) -> Result<Vec<Value>, GraphError> {
-        let started = tokio::time::Instant::now();
-        let (mut last, mut agree) = (self.raw_keys().await?, 1);
-        while agree < policy.agree.max(1) {
-            if started.elapsed() + policy.interval > policy.max_elapsed {
-                return Err(GraphError::protocol(
-                    "reads of the certificates do not agree, and writing the list would lose some; try again \
-                     when nobody changes them",
-                ));
-            }
-            sleep(policy.interval).await;
-            let next = self.raw_keys().await?;
-            agree = if ids(&next) == ids(&last) {
-                agree + 1
-            } else {
-                1
-            };
-            last = next;
-        }
-        Ok(last)
-    }
-
-    async fn raw_keys(&self) -> Result<Vec<Value>, GraphError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Keys {
-            #[serde(default, deserialize_with = "nullable")]
-            key_credentials: Vec<Value>,
-        }
-        let keys: Keys = self.graph.json(&self.read_keys()).await?;
-        Ok(keys.key_credentials)
     }
 
     fn read_keys(&self) -> Call {
@@ -184,20 +147,6 @@ impl ApplicationClient<'_> {
             .query("$select", "id,appId,keyCredentials");
         Call::read("keyCredentials", path)
     }
-}
-
-/// An entry that is there already is sent back by its key id, without its bytes: they could not have
-/// changed, and Graph leaves them out at times.
-fn keep(key: &mut Value) {
-    if key["keyId"].is_string() {
-        key["key"] = Value::Null;
-    }
-}
-
-fn ids(keys: &[Value]) -> Vec<Option<KeyId>> {
-    let mut ids: Vec<_> = keys.iter().map(id_of).collect();
-    ids.sort();
-    ids
 }
 
 fn id_of(key: &Value) -> Option<KeyId> {

@@ -4,6 +4,7 @@
 mod behaviour;
 mod confirming;
 mod conformance;
+mod merging;
 mod paging;
 mod redaction;
 mod retrying;
