@@ -1,12 +1,14 @@
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use chrono::{DateTime, Utc};
 use keywheel_core::{ClientId, KeyId, TenantId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
+use crate::read;
 use crate::record::json;
 use crate::{
     Cause, Connection, ConnectionId, ConnectionName, DebtReason, Marker, RotationId, Trouble,
@@ -438,8 +440,8 @@ pub struct UnreadableEvent {
 }
 
 /// A SHA-256 digest.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 pub struct Digest([u8; 32]);
 
 impl Digest {
@@ -489,17 +491,28 @@ impl From<Digest> for String {
     }
 }
 
-impl TryFrom<String> for Digest {
-    type Error = &'static str;
+impl FromStr for Digest {
+    type Err = &'static str;
 
-    fn try_from(text: String) -> Result<Self, &'static str> {
-        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err("expected 64 hex digits");
-        }
-        let half = |digits| u128::from_str_radix(digits, 16).map_err(|_| "expected hex digits");
-        let mut bytes = [0; 32];
-        bytes[..16].copy_from_slice(&half(&text[..32])?.to_be_bytes());
-        bytes[16..].copy_from_slice(&half(&text[32..])?.to_be_bytes());
-        Ok(Self(bytes))
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let digit = |digit: u8| char::from(digit).to_digit(16).map(|value| value as u8);
+        let parse = || {
+            let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
+                return None;
+            };
+            let pairs: &[[u8; 2]; 32] = pairs.try_into().ok()?;
+            let mut bytes = [0; 32];
+            for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+                *byte = digit(*high)? << 4 | digit(*low)?;
+            }
+            Some(Self(bytes))
+        };
+        parse().ok_or("expected 64 hex digits")
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        read::text(from)
     }
 }

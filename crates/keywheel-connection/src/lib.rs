@@ -21,6 +21,7 @@ mod event;
 mod id;
 mod issuer;
 mod memory;
+mod read;
 mod record;
 mod seal;
 mod sink;

@@ -5,19 +5,20 @@ mod reseal;
 use std::error::Error;
 use std::fmt;
 use std::fmt::Debug;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use keywheel_core::Secret;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 pub use self::fingerprint::Fingerprint;
 pub use self::key_ring::KeyRing;
 pub use self::reseal::{ResealError, Resealed, Resealer};
-use crate::{ConnectionId, Namespace};
+use crate::{ConnectionId, Namespace, read};
 
 /// Seals secrets before they reach a store, and opens them again.
 ///
@@ -160,61 +161,69 @@ fn write_part(to: &mut impl FnMut(&[u8]), part: &[u8]) {
 const ROOM: usize = 256;
 
 /// A sealed secret: safe to store, useless without the key.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Sealed {
+///
+/// Clones share it, as do the copies of a record that a save makes.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+pub struct Sealed(Arc<Parts>);
+
+#[derive(PartialEq, Eq)]
+struct Parts {
     /// Shared with the key: it is the same in each value.
     key_id: Arc<str>,
-    /// Shared by the copies of a record that a save makes.
-    data: Arc<[u8]>,
+    data: Vec<u8>,
 }
 
 impl Sealed {
     /// Returns a value that the key called `key_id` sealed. The name must not hold a colon.
     #[must_use]
     pub fn new(key_id: impl Into<Arc<str>>, data: Vec<u8>) -> Self {
-        Self {
-            key_id: key_id.into(),
-            data: data.into(),
-        }
+        let key_id = key_id.into();
+        Self(Arc::new(Parts { key_id, data }))
     }
 
     /// Returns the name of the key.
     #[must_use]
     pub fn key_id(&self) -> &str {
-        &self.key_id
+        &self.0.key_id
     }
 
     /// Returns the sealed bytes.
     #[must_use]
     pub fn data(&self) -> &[u8] {
-        &self.data
+        &self.0.data
     }
 }
 
 impl Debug for Sealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sealed")
-            .field("key_id", &self.key_id)
+            .field("key_id", &self.key_id())
             .finish_non_exhaustive()
     }
 }
 
 impl From<Sealed> for String {
     fn from(sealed: Sealed) -> Self {
-        let data = BASE64_URL_SAFE_NO_PAD.encode(&sealed.data);
-        format!("{}:{data}", sealed.key_id)
+        let data = BASE64_URL_SAFE_NO_PAD.encode(sealed.data());
+        format!("{}:{data}", sealed.key_id())
     }
 }
 
-impl TryFrom<String> for Sealed {
-    type Error = SealError;
+impl FromStr for Sealed {
+    type Err = SealError;
 
-    fn try_from(text: String) -> Result<Self, SealError> {
+    fn from_str(text: &str) -> Result<Self, SealError> {
         let damaged = || SealError::new(SealErrorKind::Damaged, "?");
         let (key_id, data) = text.split_once(':').ok_or_else(damaged)?;
         let data = BASE64_URL_SAFE_NO_PAD.decode(data).map_err(|_| damaged())?;
         Ok(Self::new(key_id, data))
+    }
+}
+
+impl<'de> Deserialize<'de> for Sealed {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        read::text(from)
     }
 }
 

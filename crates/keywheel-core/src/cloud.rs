@@ -1,6 +1,8 @@
+use std::fmt;
 use std::sync::LazyLock;
 
-use serde::de::Error as _;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 use url::{Host, Url};
@@ -366,17 +368,34 @@ impl Serialize for Cloud {
 
 impl<'de> Deserialize<'de> for Cloud {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let repr = Repr::deserialize(deserializer)?;
-        repr.try_into().map_err(D::Error::custom)
+        deserializer.deserialize_any(Stored)
     }
 }
 
 /// What is stored: a name for Microsoft's clouds, so that an address they change changes for everyone.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Repr {
-    Named(String),
-    Custom(Box<Addresses>),
+struct Stored;
+
+impl<'de> Visitor<'de> for Stored {
+    type Value = Cloud;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a cloud, or its addresses")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Cloud, E> {
+        let preset = PRESETS.iter().find(|preset| preset.name == name);
+        preset.map(Cloud::preset).ok_or_else(|| {
+            E::custom(InvalidCloud {
+                field: "cloud",
+                problem: "unknown name",
+            })
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Cloud, A::Error> {
+        let addresses = Addresses::deserialize(MapAccessDeserializer::new(fields))?;
+        addresses.try_into().map_err(A::Error::custom)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -400,36 +419,24 @@ impl From<Cloud> for Addresses {
     }
 }
 
-impl TryFrom<Repr> for Cloud {
+impl TryFrom<Addresses> for Cloud {
     type Error = InvalidCloud;
 
-    fn try_from(repr: Repr) -> Result<Self, InvalidCloud> {
-        match repr {
-            Repr::Named(name) => PRESETS
-                .iter()
-                .find(|preset| preset.name == name)
-                .map(Self::preset)
-                .ok_or(InvalidCloud {
-                    field: "cloud",
-                    problem: "unknown name",
-                }),
-            Repr::Custom(own) => {
-                let Addresses {
-                    authority,
-                    graph,
-                    resource,
-                    exchange_audience,
-                } = *own;
-                let cloud = Self::from_endpoints(&authority, &graph)?;
-                Ok(match exchange_audience {
-                    Some(audience) => cloud
-                        .with_graph_resource(&resource)
-                        .with_exchange_audience(audience),
-                    None if cloud.name.is_some() => cloud,
-                    None => cloud.with_graph_resource(&resource),
-                })
-            }
-        }
+    fn try_from(addresses: Addresses) -> Result<Self, InvalidCloud> {
+        let Addresses {
+            authority,
+            graph,
+            resource,
+            exchange_audience,
+        } = addresses;
+        let cloud = Self::from_endpoints(&authority, &graph)?;
+        Ok(match exchange_audience {
+            Some(audience) => cloud
+                .with_graph_resource(&resource)
+                .with_exchange_audience(audience),
+            None if cloud.name.is_some() => cloud,
+            None => cloud.with_graph_resource(&resource),
+        })
     }
 }
 

@@ -124,8 +124,8 @@ guid! {
 /// assert!("common".parse::<TenantId>().is_err());
 /// assert!("contoso/../evil".parse::<TenantId>().is_err());
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(into = "String")]
 pub struct TenantId(String);
 
 impl TenantId {
@@ -178,6 +178,12 @@ impl TryFrom<String> for TenantId {
     }
 }
 
+impl<'de> Deserialize<'de> for TenantId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text(PhantomData))
+    }
+}
+
 /// Reads a text from the place where it stands.
 struct Text<T>(PhantomData<T>);
 
@@ -185,7 +191,7 @@ impl<T: FromStr<Err = InvalidId>> Visitor<'_> for Text<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a GUID")
+        f.write_str("an identifier")
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {

@@ -54,7 +54,7 @@ impl Change {
     }
 }
 
-/// The parameters of the function `save`: a column for each array.
+/// The parameters of the function `save_all`: a column for each array.
 #[derive(Debug, Default)]
 pub(crate) struct Columns<'a> {
     ids: Vec<&'a Uuid>,

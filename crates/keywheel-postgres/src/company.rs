@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
+use crate::queue::Queue;
 use crate::writer::BATCH;
 
 /// Who is likely to save again at once, and is waited for.
@@ -28,23 +28,15 @@ impl Company {
     }
 
     /// Waits until all who are expected are there, if that is likely to be soon.
-    pub(crate) async fn gather<T>(&mut self, jobs: &mut UnboundedReceiver<T>, batch: &mut Vec<T>) {
-        if batch.len() >= self.expected {
+    pub(crate) async fn gather<T>(&mut self, queue: &Queue<T>) {
+        if queue.len() >= self.expected {
             return;
         }
         if self.skipped > 0 {
             self.skipped -= 1;
             return;
         }
-        let expected = self.expected;
-        let all = async {
-            while batch.len() < expected {
-                let more = expected - batch.len();
-                if jobs.recv_many(batch, more).await == 0 {
-                    return;
-                }
-            }
-        };
+        let all = queue.wait_for(self.expected);
         if timeout(self.patience, all).await.is_ok() {
             self.in_vain = 0;
         } else {
@@ -59,35 +51,42 @@ const MOST_IN_VAIN: u32 = 5;
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc::unbounded_channel;
+    use std::sync::Arc;
+
     use tokio::time::{Instant, sleep};
 
     use super::*;
 
     const TOOK: Duration = Duration::from_millis(20);
 
+    fn one() -> Arc<Queue<u32>> {
+        let queue = Queue::new();
+        queue.push(0).unwrap();
+        Arc::new(queue)
+    }
+
     /// One is there already, and three more come.
     #[tokio::test(start_paused = true)]
     async fn those_who_come_back_at_once_are_waited_for() {
-        let (queue, mut jobs) = unbounded_channel();
+        let queue = one();
         let mut company = Company::default();
         company.expect(4, TOOK);
+        let others = queue.clone();
         tokio::spawn(async move {
-            for n in 1..=4 {
+            for n in 1..=3 {
                 sleep(TOOK / 10).await;
-                queue.send(n).unwrap();
+                others.push(n).unwrap();
             }
         });
-        let mut batch = vec![0];
 
-        company.gather(&mut jobs, &mut batch).await;
+        company.gather(&queue).await;
 
-        assert_eq!(batch, [0, 1, 2, 3]);
+        assert_eq!(queue.take(8), [0, 1, 2, 3]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn those_who_do_not_are_waited_for_less_and_less_often() {
-        let (_queue, mut jobs) = unbounded_channel::<u32>();
+        let queue = one();
         let mut company = Company::default();
         let begun = Instant::now();
         let mut waits = Vec::new();
@@ -95,7 +94,7 @@ mod tests {
         for n in 0..200 {
             company.expect(4, TOOK);
             let before = begun.elapsed();
-            company.gather(&mut jobs, &mut vec![0]).await;
+            company.gather(&queue).await;
             if begun.elapsed() > before {
                 waits.push(n);
             }
@@ -106,13 +105,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_is_kept_waiting_for_those_who_are_there() {
-        let (_queue, mut jobs) = unbounded_channel();
+        let queue = one();
         let mut company = Company::default();
         let begun = Instant::now();
 
-        company.gather(&mut jobs, &mut vec![0]).await;
+        company.gather(&queue).await;
         company.expect(1, TOOK);
-        company.gather(&mut jobs, &mut vec![0]).await;
+        company.gather(&queue).await;
 
         assert_eq!(begun.elapsed(), Duration::ZERO);
     }

@@ -87,21 +87,20 @@ impl Database {
     /// is another version or lease.
     pub(crate) async fn save(&self, changes: &[&Change]) -> Result<Vec<Option<Version>>, Fault> {
         let columns = Columns::of(changes);
-        let sql = "SELECT number, version, hints FROM keywheel.save(
-                   $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+        let sql = "CALL keywheel.save_all(
+                   $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, NULL, NULL)";
         let rows = self.write(sql, &columns.params()).await?;
-        let mut versions = vec![None; changes.len()];
-        let mut hints = false;
-        for row in &rows {
-            let number: i64 = row.try_get(0)?;
-            let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
-            if let Some(version) = versions.get_mut(index) {
-                *version = Some(Version(uncount(row.try_get(1)?)));
-            }
-            hints |= row.try_get::<_, bool>(2)?;
-        }
-        if hints {
+        let saved: Option<Vec<i64>> = rows[0].try_get(0)?;
+        let hints: Option<bool> = rows[0].try_get(1)?;
+        if hints == Some(true) {
             self.due.notify_one();
+        }
+        let mut versions = vec![None; changes.len()];
+        for number in saved.unwrap_or_default() {
+            let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
+            if let (Some(version), Some(change)) = (versions.get_mut(index), changes.get(index)) {
+                *version = Some(Version(change.expected.0 + 1));
+            }
         }
         Ok(versions)
     }

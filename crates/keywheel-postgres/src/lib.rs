@@ -58,6 +58,7 @@ mod error;
 mod link;
 mod listener;
 mod pool;
+mod queue;
 mod row;
 mod schema;
 mod store;

@@ -1,10 +1,8 @@
 use std::collections::HashSet;
-use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use keywheel_connection::{StoreError, Version};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
@@ -12,6 +10,7 @@ use crate::change::Change;
 use crate::company::Company;
 use crate::database::Database;
 use crate::error::{again, closed};
+use crate::queue::Queue;
 
 /// A task that saves: what arrives while it waits for the server goes into the next statement together.
 ///
@@ -19,7 +18,7 @@ use crate::error::{again, closed};
 /// half as big would take nearly twice as long.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    queue: UnboundedSender<Job>,
+    queue: Arc<Queue<Job>>,
 }
 
 #[derive(Debug)]
@@ -31,30 +30,53 @@ struct Job {
 impl Writer {
     /// Starts the task on the present runtime. It ends with this value.
     pub(crate) fn start(database: &Arc<Database>) -> Self {
-        let (queue, jobs) = unbounded_channel();
-        tokio::spawn(run(database.clone(), jobs));
+        let queue = Arc::new(Queue::new());
+        tokio::spawn(run(database.clone(), Worker(queue.clone())));
         Self { queue }
     }
 
     pub(crate) async fn save(&self, change: Change) -> Result<Version, StoreError> {
         let (reply, answer) = oneshot::channel();
         let job = Job { change, reply };
-        self.queue.send(job).map_err(|_| closed())?;
+        self.queue.push(job).map_err(|_| closed())?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 }
 
-async fn run(database: Arc<Database>, mut jobs: UnboundedReceiver<Job>) {
-    let mut batch = Vec::new();
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+/// The task's end of the queue.
+#[derive(Debug)]
+struct Worker(Arc<Queue<Job>>);
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Also when the runtime ends: who waits for an answer is told so.
+        self.0.close();
+        drop(self.0.take(usize::MAX));
+    }
+}
+
+async fn run(database: Arc<Database>, worker: Worker) {
+    let queue = &*worker.0;
     let mut company = Company::default();
     let mut slow = None;
-    while jobs.recv_many(&mut batch, BATCH).await > 0 {
-        company.gather(&mut jobs, &mut batch).await;
+    loop {
+        queue.wait_for(1).await;
+        company.gather(queue).await;
+        let batch = queue.take(BATCH);
+        if batch.is_empty() {
+            return;
+        }
         let (begun, count) = (Instant::now(), batch.len());
-        let mut saving = Box::pin(save_all(database.clone(), mem::take(&mut batch)));
+        let mut saving = Box::pin(save_all(database.clone(), batch));
         match timeout(SLOW, &mut saving).await {
             Ok(answers) => {
-                company.expect(jobs.len() + count, begun.elapsed());
+                company.expect(queue.len() + count, begun.elapsed());
                 send(answers);
             }
             Err(_) => {

@@ -167,19 +167,15 @@ impl ConnectionStore for SqliteStore {
         limit: u32,
         span: Duration,
     ) -> Result<Vec<Claimed>, StoreError> {
-        let due = TakeDue {
-            holder,
-            limit,
-            span,
-        };
-        let taken = self.0.writer.write(due).await?;
-        let mut claims = Vec::with_capacity(taken.len());
-        // What can't be read stays leased, so that it is not in the way of others.
-        claims.extend(taken.into_iter().filter_map(|Taken { lease, stored }| {
-            let stored = stored.decode_or_log()?;
-            Some(Claimed { lease, stored })
-        }));
-        Ok(claims)
+        let (ahead, early) = oneshot::channel();
+        let due = TakeDue::new(holder, limit, span, ahead);
+        let written = self.0.writer.write(due);
+        // To decode records takes about as long as to write and commit their leases: it is done meanwhile.
+        let decoded = early.await.ok().map(decode);
+        match written.await? {
+            Some(anew) => Ok(decode(anew)),
+            None => decoded.ok_or_else(closed),
+        }
     }
 
     async fn renew(&self, lease: &Lease, span: Duration) -> Result<(), StoreError> {
@@ -240,4 +236,14 @@ impl ConnectionStore for SqliteStore {
     async fn due_hint(&self) {
         self.0.due.notified().await;
     }
+}
+
+/// Decodes what can be read. The rest stays leased, so that it is not in the way of others.
+fn decode(taken: Vec<Taken>) -> Vec<Claimed> {
+    let mut claims = Vec::with_capacity(taken.len());
+    claims.extend(taken.into_iter().filter_map(|Taken { lease, stored }| {
+        let stored = stored.decode_or_log()?;
+        Some(Claimed { lease, stored })
+    }));
+    claims
 }

@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::time::Duration;
 
 use keywheel_connection::{
@@ -5,6 +6,7 @@ use keywheel_connection::{
     StoreError, Tombstone, Version, Wake,
 };
 use rusqlite::{OptionalExtension, Row, params};
+use tokio::sync::oneshot;
 
 use crate::row::{Stored, count, instant, micros, uncount};
 
@@ -94,17 +96,21 @@ impl<'a> Writing<'a> {
             .query_row([row], Stored::read)
     }
 
-    fn write_due(&mut self, place: &Place) -> rusqlite::Result<()> {
-        let claimable_at = place.claimable_at();
-        self.became_due |= claimable_at.is_some_and(|at| at <= self.now);
-        let (holder, leased_at, lease_until) = match &place.held {
-            Some(held) => (Some(held.by), Some(held.since), Some(held.until)),
-            None => (None, None, None),
-        };
-        self.run(
-            "UPDATE due SET fence = ?2, wake_at = ?3, claimable_at = ?4, holder = ?5,
-                 leased_at = ?6, lease_until = ?7 WHERE row = ?1",
-            params![
+    fn write_due<'p>(
+        &mut self,
+        places: impl IntoIterator<Item = &'p Place>,
+    ) -> rusqlite::Result<()> {
+        let sql = "UPDATE due SET fence = ?2, wake_at = ?3, claimable_at = ?4, holder = ?5,
+                       leased_at = ?6, lease_until = ?7 WHERE row = ?1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        for place in places {
+            let claimable_at = place.claimable_at();
+            self.became_due |= claimable_at.is_some_and(|at| at <= self.now);
+            let (holder, leased_at, lease_until) = match &place.held {
+                Some(held) => (Some(held.by), Some(held.since), Some(held.until)),
+                None => (None, None, None),
+            };
+            statement.execute(params![
                 place.row,
                 place.fence,
                 place.wake_at,
@@ -112,8 +118,8 @@ impl<'a> Writing<'a> {
                 holder,
                 leased_at,
                 lease_until
-            ],
-        )?;
+            ])?;
+        }
         Ok(())
     }
 
@@ -165,6 +171,18 @@ impl Place {
         })
     }
 
+    /// Reads the columns `row, fence, wake_at` after three others, of a connection that nobody holds.
+    fn due(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            row: row.get(3)?,
+            version: 0,
+            name: String::new(),
+            fence: row.get(4)?,
+            wake_at: row.get(5)?,
+            held: None,
+        })
+    }
+
     fn claimable_at(&self) -> Option<i64> {
         let until = self.held.as_ref().map(|held| held.until);
         self.wake_at
@@ -181,6 +199,13 @@ impl Place {
         }
     }
 
+    /// Returns what becomes of it when `holder` takes a new lease.
+    fn taken(mut self, holder: Holder, now: i64, span: Duration) -> Self {
+        self.fence += 1;
+        self.hold(holder, now, span);
+        self
+    }
+
     fn hold(&mut self, holder: Holder, now: i64, span: Duration) {
         self.held = Some(Held {
             by: *holder.as_uuid().as_bytes(),
@@ -194,6 +219,18 @@ impl Place {
 pub(crate) struct Taken {
     pub(crate) lease: Lease,
     pub(crate) stored: Stored,
+}
+
+impl Taken {
+    fn new(place: &Place, stored: Stored, holder: Holder, span: Duration) -> Self {
+        let lease = Lease {
+            connection: stored.id,
+            holder,
+            fence: Fence(uncount(place.fence)),
+            span,
+        };
+        Self { lease, stored }
+    }
 }
 
 pub(crate) struct Create {
@@ -318,7 +355,7 @@ impl Change {
             Some((_, LeaseChange::Release)) => place.held = None,
             None => {}
         }
-        to.write_due(&place)
+        to.write_due([&place])
     }
 }
 
@@ -374,54 +411,64 @@ impl Write for TakeOne {
 
     fn apply(&self, to: &mut Writing<'_>) -> Result<Taken, Fault> {
         let place = to.place(self.id)?;
-        match &place.held {
-            Some(held) if to.now < held.until => Err(StoreError::held(instant(held.until)).into()),
-            _ => Ok(take(to, place, self.holder, self.span)?),
+        if let Some(held) = place.held.as_ref().filter(|held| to.now < held.until) {
+            return Err(StoreError::held(instant(held.until)).into());
         }
+        let place = place.taken(self.holder, to.now, self.span);
+        to.write_due([&place])?;
+        let stored = to.stored(place.row)?;
+        Ok(Taken::new(&place, stored, self.holder, self.span))
     }
 }
 
 pub(crate) struct TakeDue {
-    pub(crate) holder: Holder,
-    pub(crate) limit: u32,
-    pub(crate) span: Duration,
+    holder: Holder,
+    limit: u32,
+    span: Duration,
+    ahead: Cell<Option<oneshot::Sender<Vec<Taken>>>>,
 }
 
-impl Write for TakeDue {
-    type Output = Vec<Taken>;
-
-    fn apply(&self, to: &mut Writing<'_>) -> Result<Vec<Taken>, Fault> {
-        let sql = "SELECT row, 0, '', fence, wake_at, NULL, NULL, NULL FROM due
-                   WHERE claimable_at <= ?1 ORDER BY claimable_at LIMIT ?2";
-        let mut statement = to.connection.prepare_cached(sql)?;
-        let places = statement.query_map(params![to.now, self.limit], Place::read)?;
-        let places: Vec<Place> = places.collect::<Result<_, _>>()?;
-        let taken = places
-            .into_iter()
-            .map(|place| take(to, place, self.holder, self.span));
-        Ok(taken.collect::<Result<_, _>>()?)
+impl TakeDue {
+    /// What is taken goes to `ahead` before it is written. Only after the answer to the write it holds.
+    pub(crate) fn new(
+        holder: Holder,
+        limit: u32,
+        span: Duration,
+        ahead: oneshot::Sender<Vec<Taken>>,
+    ) -> Self {
+        let ahead = Cell::new(Some(ahead));
+        Self {
+            holder,
+            limit,
+            span,
+            ahead,
+        }
     }
 }
 
-fn take(
-    to: &mut Writing<'_>,
-    mut place: Place,
-    holder: Holder,
-    span: Duration,
-) -> rusqlite::Result<Taken> {
-    place.fence += 1;
-    place.hold(holder, to.now, span);
-    to.write_due(&place)?;
-    let stored = to.stored(place.row)?;
-    Ok(Taken {
-        lease: Lease {
-            connection: stored.id,
-            holder,
-            fence: Fence(uncount(place.fence)),
-            span,
-        },
-        stored,
-    })
+impl Write for TakeDue {
+    /// What a later attempt took, after an earlier one was rolled back: what that one handed out does not hold.
+    type Output = Option<Vec<Taken>>;
+
+    fn apply(&self, to: &mut Writing<'_>) -> Result<Self::Output, Fault> {
+        // The index of what is due comes first, whatever SQLite thinks of it.
+        let sql = "SELECT id, version, record, row, fence, wake_at
+                   FROM due CROSS JOIN connection USING (row)
+                   WHERE claimable_at <= ?1 ORDER BY claimable_at LIMIT ?2";
+        let mut statement = to.connection.prepare_cached(sql)?;
+        let due = statement.query_map(params![to.now, self.limit], |row| {
+            let place = Place::due(row)?.taken(self.holder, to.now, self.span);
+            let taken = Taken::new(&place, Stored::read(row)?, self.holder, self.span);
+            Ok((place, taken))
+        })?;
+        let (places, taken): (Vec<_>, Vec<_>) = due.collect::<Result<_, _>>()?;
+        let anew = match self.ahead.take() {
+            Some(ahead) => ahead.send(taken).err(),
+            None => Some(taken),
+        };
+        to.write_due(&places)?;
+        Ok(anew)
+    }
 }
 
 pub(crate) struct Renew {
@@ -436,7 +483,7 @@ impl Write for Renew {
         let mut place = to.place(self.lease.connection)?;
         place.check(&self.lease)?;
         place.hold(self.lease.holder, to.now, self.span);
-        Ok(to.write_due(&place)?)
+        Ok(to.write_due([&place])?)
     }
 }
 
@@ -454,7 +501,7 @@ impl Write for Release {
             Err(failed) => return Err(failed),
         };
         place.held = None;
-        Ok(to.write_due(&place)?)
+        Ok(to.write_due([&place])?)
     }
 }
 
@@ -515,4 +562,35 @@ fn next(version: Version) -> Version {
 
 fn bytes(id: ConnectionId) -> [u8; 16] {
     *id.as_uuid().as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn what_was_handed_out_ahead_and_rolled_back_is_given_anew() {
+        let file = rusqlite::Connection::open_in_memory().unwrap();
+        file.execute_batch(include_str!("schema/v1.sql")).unwrap();
+        file.execute_batch(
+            "INSERT INTO connection VALUES (1, zeroblob(16), 'default', 'c1', 1, '{}');
+             INSERT INTO due (row, fence, wake_at, claimable_at) VALUES (1, 7, 0, 0);",
+        )
+        .unwrap();
+        let (ahead, mut early) = oneshot::channel();
+        let due = TakeDue::new(Uuid::from_u128(1).into(), 10, Duration::from_secs(1), ahead);
+        let fences =
+            |taken: Vec<Taken>| -> Vec<_> { taken.iter().map(|taken| taken.lease.fence).collect() };
+
+        let take = || {
+            let transaction = file.unchecked_transaction().unwrap();
+            due.apply(&mut Writing::new(&transaction, 0)).ok().unwrap()
+        };
+
+        assert!(take().is_none());
+        assert_eq!(fences(early.try_recv().unwrap()), [Fence(8)]);
+        assert_eq!(take().map(fences), Some(vec![Fence(8)]));
+    }
 }

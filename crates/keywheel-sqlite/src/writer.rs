@@ -126,18 +126,20 @@ impl Writer {
         Ok(Self { queue })
     }
 
-    /// Carries `write` out and commits it, together with others'.
-    pub(crate) async fn write<W: Write>(&self, write: W) -> Result<W::Output, StoreError> {
+    /// Carries `write` out and commits it, together with others'. It is on its way before this is awaited.
+    pub(crate) fn write<W: Write>(
+        &self,
+        write: W,
+    ) -> impl Future<Output = Result<W::Output, StoreError>> + use<W> {
         let (reply, answer) = oneshot::channel();
         let task = Task {
             write,
             outcome: None,
             reply,
         };
-        self.queue
-            .send(Job::Write(Box::new(task)))
-            .map_err(|_| closed())?;
-        answer.await.unwrap_or_else(|_| Err(closed()))
+        // Where the thread has ended, the reply is dropped with the task.
+        drop(self.queue.send(Job::Write(Box::new(task))));
+        async { answer.await.unwrap_or_else(|_| Err(closed())) }
     }
 
     pub(crate) async fn close(&self) {

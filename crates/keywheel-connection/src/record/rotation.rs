@@ -3,8 +3,10 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_core::KeyId;
 use keywheel_schedule::Plan;
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::read::{self, Tagged};
 use crate::{Marker, Origin, RotationId, Sealed};
 
 /// The rotation of a connection's client secret: what is wanted, and how far it got.
@@ -339,7 +341,7 @@ impl Run {
 }
 
 /// How far the mint of a new secret got.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(tag = "phase", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Phase {
@@ -356,6 +358,45 @@ pub enum Phase {
     },
     /// The new secret is stored, and is being proven.
     Proving(Candidate),
+}
+
+impl<'de> Deserialize<'de> for Phase {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        read::tagged(from)
+    }
+}
+
+impl<'de> Tagged<'de> for Phase {
+    const TAG: &'static str = "phase";
+    type Variant = PhaseName;
+
+    fn read<D: Deserializer<'de>>(phase: PhaseName, fields: D) -> Result<Self, D::Error> {
+        Ok(match phase {
+            PhaseName::Idle => {
+                IgnoredAny::deserialize(fields)?;
+                Self::Idle
+            }
+            PhaseName::Intent => {
+                let Intent { marker, since } = Intent::deserialize(fields)?;
+                Self::Intent { marker, since }
+            }
+            PhaseName::Proving => Self::Proving(Candidate::deserialize(fields)?),
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PhaseName {
+    Idle,
+    Intent,
+    Proving,
+}
+
+#[derive(Deserialize)]
+struct Intent {
+    marker: Marker,
+    since: DateTime<Utc>,
 }
 
 /// A new secret that is not the current one yet.

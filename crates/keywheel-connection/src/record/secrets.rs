@@ -1,12 +1,13 @@
 use chrono::{DateTime, Utc};
 use keywheel_core::KeyId;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{HeldCertificate, SignIn};
+use crate::read::{self, Tagged};
 use crate::{Candidate, ConnectionId, Marker, Sealed};
 
 /// What a connection authenticates with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "method", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Credential {
@@ -63,6 +64,44 @@ impl Credential {
             Self::Managed { via, .. } => Some(*via),
         }
     }
+}
+
+impl<'de> Deserialize<'de> for Credential {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        read::tagged(from)
+    }
+}
+
+impl<'de> Tagged<'de> for Credential {
+    const TAG: &'static str = "method";
+    type Variant = Method;
+
+    fn read<D: Deserializer<'de>>(method: Method, fields: D) -> Result<Self, D::Error> {
+        Ok(match method {
+            Method::AuthorizationCode => Self::AuthorizationCode(SignIn::deserialize(fields)?),
+            Method::Certificate => Self::Certificate(HeldCertificate::deserialize(fields)?),
+            Method::ClientSecret => Self::ClientSecret(Secrets::deserialize(fields)?),
+            Method::Managed => {
+                let Managed { via, secrets } = Managed::deserialize(fields)?;
+                Self::Managed { via, secrets }
+            }
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Method {
+    AuthorizationCode,
+    Certificate,
+    ClientSecret,
+    Managed,
+}
+
+#[derive(Deserialize)]
+struct Managed {
+    via: ConnectionId,
+    secrets: Secrets,
 }
 
 /// The client secrets that a connection holds.

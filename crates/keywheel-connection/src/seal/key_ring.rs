@@ -2,7 +2,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::aead::{
+    AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, RandomizedNonceKey, UnboundKey,
+};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
@@ -35,7 +37,9 @@ pub struct KeyRing {
 
 struct Key {
     id: Arc<str>,
-    aead: RandomizedNonceKey,
+    seals: RandomizedNonceKey,
+    /// The same key, which opens a text without its tag: in memory of the text's own size.
+    opens: LessSafeKey,
     fingerprint: hmac::Key,
 }
 
@@ -127,6 +131,7 @@ impl Key {
         let invalid = || SealError::new(SealErrorKind::InvalidKey, "?");
         let named = [b"keywheel sealing key id".as_slice(), key].concat();
         let id = digest(&SHA256, &Zeroizing::new(named));
+        let opens = UnboundKey::new(&AES_256_GCM, key).map_err(|_| invalid())?;
         let derived = Salt::new(HKDF_SHA256, b"keywheel fingerprint v1").extract(key);
         Ok(Self {
             id: id.as_ref()[..8]
@@ -134,7 +139,8 @@ impl Key {
                 .map(|b| format!("{b:02x}"))
                 .collect::<String>()
                 .into(),
-            aead: RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| invalid())?,
+            seals: RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| invalid())?,
+            opens: LessSafeKey::new(opens),
             fingerprint: derived
                 .expand(&[], HMAC_SHA256)
                 .map_err(|_| invalid())?
@@ -162,7 +168,7 @@ impl Sealer for KeyRing {
         data.extend_from_slice(text);
         let seal = |aad: &[u8]| {
             let text = &mut data[NONCE_LEN..];
-            key.aead.seal_in_place_separate_tag(Aad::from(aad), text)
+            key.seals.seal_in_place_separate_tag(Aad::from(aad), text)
         };
         let (nonce, tag) = context
             .with_bytes(seal)
@@ -180,18 +186,21 @@ impl Sealer for KeyRing {
             .split_at_checked(NONCE_LEN)
             .ok_or_else(damaged)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| damaged())?;
-        let mut data = data.to_vec();
+        let length = data.len().checked_sub(TAG_LEN).ok_or_else(damaged)?;
+        let (data, tag) = data.split_at(length);
+        let mut text = data.to_vec();
         let open = |aad: &[u8]| {
-            let opened = key.aead.open_in_place(nonce, Aad::from(aad), &mut data);
-            opened.map(|text| text.len())
+            let opened =
+                key.opens
+                    .open_in_place_separate_tag(nonce, Aad::from(aad), tag, &mut text);
+            opened.map(drop)
         };
-        let Ok(length) = context.with_bytes(open) else {
-            data.zeroize();
+        if context.with_bytes(open).is_err() {
+            text.zeroize();
             return Err(damaged());
-        };
-        data.truncate(length);
+        }
         // Moved into the secret, so that there is no other copy to wipe.
-        match String::from_utf8(data) {
+        match String::from_utf8(text) {
             Ok(text) => Ok(Secret::new(text)),
             Err(error) => {
                 error.into_bytes().zeroize();

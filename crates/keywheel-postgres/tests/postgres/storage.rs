@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use keywheel_connection::conformance::sample;
-use keywheel_connection::{Connection, ConnectionStore, LeaseChange, Page, Save, StoreErrorKind};
+use keywheel_connection::{
+    Connection, ConnectionStore, LeaseChange, Page, Save, StoreErrorKind, Version,
+};
 use keywheel_core::{Clock, SystemClock};
 use keywheel_postgres::PostgresStore;
 use keywheel_testkit::{
@@ -55,7 +57,7 @@ async fn replicas_that_start_together_wait_for_one_to_migrate() {
     }
     let made = database
         .psql("SELECT version, count(*) FROM keywheel.migration GROUP BY version ORDER BY version");
-    assert_eq!(made.trim(), "1|1\n2|1\n3|1");
+    assert_eq!(made.trim(), "1|1\n2|1\n3|1\n4|1");
 }
 
 /// Read, written and claimed as one of today.
@@ -65,6 +67,7 @@ async fn a_database_of_every_earlier_version_is_brought_up_to_date() {
         (1, include_str!("fixtures/v1.sql")),
         (2, include_str!("fixtures/v2.sql")),
         (3, include_str!("fixtures/v3.sql")),
+        (4, include_str!("fixtures/v4.sql")),
     ] {
         let database = PostgresServer::shared_database();
         database.psql(dump);
@@ -83,21 +86,30 @@ async fn a_database_of_every_earlier_version_is_brought_up_to_date() {
 
 /// So that they go on while others are upgraded beside them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_third_version_changes_nothing_that_replicas_of_the_second_use() {
-    let database = PostgresServer::shared_database();
-    database.psql(include_str!("fixtures/v2.sql"));
-    let parts = "
-        SELECT table_name, column_name, data_type, is_nullable, column_default
-            FROM information_schema.columns WHERE table_schema = 'keywheel' ORDER BY 1, 2;
-        SELECT indexdef FROM pg_indexes WHERE schemaname = 'keywheel' ORDER BY 1;
-        SELECT pg_get_functiondef(oid) FROM pg_proc
-            WHERE pronamespace = 'keywheel'::regnamespace AND proname NOT IN ('save', 'take_due') ORDER BY 1";
-    let before: Vec<_> = parts.split(';').map(|part| database.psql(part)).collect();
+async fn later_versions_change_nothing_that_replicas_of_earlier_ones_use() {
+    for (dump, added) in [
+        (
+            include_str!("fixtures/v2.sql"),
+            "'save', 'take_due', 'save_all'",
+        ),
+        (include_str!("fixtures/v3.sql"), "'save_all'"),
+    ] {
+        let database = PostgresServer::shared_database();
+        database.psql(dump);
+        let parts = format!(
+            "SELECT table_name, column_name, data_type, is_nullable, column_default
+                FROM information_schema.columns WHERE table_schema = 'keywheel' ORDER BY 1, 2;
+            SELECT indexdef FROM pg_indexes WHERE schemaname = 'keywheel' ORDER BY 1;
+            SELECT pg_get_functiondef(oid) FROM pg_proc
+                WHERE pronamespace = 'keywheel'::regnamespace AND proname NOT IN ({added}) ORDER BY 1"
+        );
+        let before: Vec<_> = parts.split(';').map(|part| database.psql(part)).collect();
 
-    drop(rows::open(&database).await);
+        drop(rows::open(&database).await);
 
-    let after: Vec<_> = parts.split(';').map(|part| database.psql(part)).collect();
-    assert_eq!(after, before);
+        let after: Vec<_> = parts.split(';').map(|part| database.psql(part)).collect();
+        assert_eq!(after, before);
+    }
 }
 
 /// Writes the fixture of this version, when a new one begins: run it alone, and commit what it prints.
@@ -124,13 +136,13 @@ async fn a_schema_that_is_not_ours_is_refused_and_left_as_it_is() {
 
     let database = PostgresServer::shared_database();
     drop(rows::open(&database).await);
-    database.psql("INSERT INTO keywheel.migration (version) VALUES (4)");
+    database.psql("INSERT INTO keywheel.migration (version) VALUES (5)");
     let error = PostgresStore::builder(database.url())
         .open()
         .await
         .unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::NotOurs, "{error:?}");
-    assert!(error.to_string().contains("schema 4"), "{error}");
+    assert!(error.to_string().contains("schema 5"), "{error}");
     let elsewhere = PostgresStore::builder(database.url()).schema("elsewhere");
     assert_eq!(
         elsewhere
@@ -233,18 +245,68 @@ async fn a_plan_from_when_tables_were_empty_never_reads_a_whole_one() {
     );
 }
 
-/// Through the function, as a store does it. At first no rows are chosen.
+/// Through the procedure, as a store does it. At first no rows are chosen.
 const SAVE_CHOSEN_ROWS: &str = "
     CREATE TEMP TABLE IF NOT EXISTS chosen (id uuid);
-    SELECT count(saved.number)
-    FROM (
+    DO $$
+    DECLARE
+        input record;
+        saved bigint[];
+        hints boolean;
+    BEGIN
         SELECT array_agg(id) AS ids, array_agg(1::bigint) AS ones, array_agg(NULL::bigint) AS nulls,
             array_agg(NULL::uuid) AS holders, array_agg(true) AS keeps, array_agg(id::text) AS texts,
             array_agg(number) AS numbers, array_agg('\\x00'::bytea) AS digests
-        FROM (SELECT id, row_number() OVER () AS number FROM chosen) AS numbered
-    ) AS input, keywheel.save(
-        ids, ones, nulls, holders, keeps, nulls, nulls, texts, texts, numbers, ones, texts, digests
-    ) AS saved";
+        INTO input FROM (SELECT id, row_number() OVER () AS number FROM chosen) AS numbered;
+        CALL keywheel.save_all(
+            input.ids, input.ones, input.nulls, input.holders, input.keeps, input.nulls, input.nulls,
+            input.texts, input.texts, input.numbers, input.ones, input.texts, input.digests, saved, hints
+        );
+    END $$";
+
+/// All are in one statement: they are queued before the one task of this thread that writes runs.
+#[tokio::test]
+async fn who_is_refused_in_a_batch_leaves_no_entry_and_the_others_lose_none() {
+    let database = PostgresServer::shared_database();
+    let store = rows::open(&database).await;
+    let mut connections = Vec::new();
+    for n in 0..8 {
+        let (connection, entries) = sample::connection(n, &format!("c{n}"));
+        let version = store.create(&connection, None, &entries).await.unwrap();
+        connections.push((connection, version));
+    }
+    let is_stale = |n: usize| n % 3 == 1;
+
+    let saves = connections.iter_mut().enumerate().map(|(n, saved)| {
+        let store = &store;
+        async move {
+            let (connection, version) = saved;
+            let entries = [
+                sample::change(connection, "one"),
+                sample::change(connection, "two"),
+            ];
+            let expected = Version(version.0 + u64::from(is_stale(n)));
+            store.save(Save::new(connection, expected, &entries)).await
+        }
+    });
+    let answers = futures_util::future::join_all(saves).await;
+
+    rows::assert_no_halves(&database);
+    for (n, ((connection, version), answer)) in connections.iter().zip(answers).enumerate() {
+        let stored = store.load(connection.id).await.unwrap().unwrap();
+        let entries = store.journal(connection.id, 1, 8).await.unwrap();
+        if is_stale(n) {
+            assert_eq!(answer.unwrap_err().kind(), StoreErrorKind::Conflict);
+            assert_eq!((stored.version, entries.len()), (*version, 0), "{n}");
+        } else {
+            assert_eq!(answer.unwrap(), stored.version);
+            assert_eq!(stored.version, Version(version.0 + 1));
+            assert_eq!(stored.connection, *connection);
+            let seqs: Vec<_> = entries.iter().map(|entry| entry.seq).collect();
+            assert_eq!(seqs, [2, 3], "{n}");
+        }
+    }
+}
 
 /// Saves under a lease move no index entry, so that vacuum has nothing to do after them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
