@@ -112,7 +112,6 @@ impl TokenSource for Refresher {
         let refresh_token = self.newest(&mut unsaved).await?;
         let client = &self.client;
         let form = Form::new(client.id(), GrantType::RefreshToken, &request.scopes)
-            .with_scope("offline_access")
             .with_claims(request.claims.as_deref())
             .with_secret("refresh_token", &refresh_token);
         let grant = client.exchange(&form).await?;

@@ -255,6 +255,7 @@ impl<S: TokenSource> TokenCache<S> {
             epoch,
             number,
             request,
+            landed: false,
         };
         let work = async move {
             let fetched = landing.inner.source.fetch(&landing.request);
@@ -376,11 +377,13 @@ struct Landing<S> {
     epoch: u64,
     number: u64,
     request: TokenRequest,
+    landed: bool,
 }
 
 impl<S> Landing<S> {
     /// Keeps what came, and tells those who wait.
-    fn land(&self, outcome: Option<&Result<AccessToken, CredentialError>>) {
+    fn land(mut self, outcome: Option<&Result<AccessToken, CredentialError>>) {
+        self.landed = true;
         let flight = {
             let mut state = self.inner.state();
             if let (Some(result), true) = (outcome, state.epoch == self.epoch) {
@@ -414,6 +417,9 @@ impl<S> Landing<S> {
 
 impl<S> Drop for Landing<S> {
     fn drop(&mut self) {
+        if self.landed {
+            return;
+        }
         let flight = self.inner.state().take_flight(self.number, &self.request);
         // After the lock: what it holds may end with it, and then looks at the state.
         drop(flight);

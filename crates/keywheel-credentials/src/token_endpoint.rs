@@ -197,16 +197,16 @@ impl TokenEndpoint {
 
     async fn send(&self, form: &Form, proof: Proof<'_>) -> Result<Grant, Failure> {
         let proven = proof.add_to(form, self).await;
-        let form = &proven.map_err(Failure::before_sending)?;
+        let mut form = proven.map_err(Failure::before_sending)?;
         let request_id = self.0.ids.next(self.entropy());
         let sent_at = self.0.clock.now();
-        let request = self.request(form, request_id)?;
-        let answer = self.0.http.send(request).await;
+        let request = self.request(&mut form, request_id)?;
+        let answer = (*self.0.http).send(request).await;
         let (head, body) = answer.map_err(|error| self.no_answer(error))?.into_parts();
 
         debug!(%request_id, status = head.status.as_u16(), "token.exchange.answer");
         let refused = Refused {
-            form,
+            form: &form,
             request_id,
             now: sent_at,
         };
@@ -233,12 +233,12 @@ impl TokenEndpoint {
         (seconds - known).abs() > AGREEING.num_seconds()
     }
 
-    fn request(&self, form: &Form, request_id: Uuid) -> Result<Request<Bytes>, Failure> {
+    fn request(&self, form: &mut Form, request_id: Uuid) -> Result<Request<Bytes>, Failure> {
         let uri = self.0.uri.clone().ok_or_else(|| {
             let error = TransportError::new(TransportErrorKind::Other);
             self.no_answer(error.with_source("the address of the token endpoint is no URI"))
         })?;
-        let mut request = Request::new(form.encode());
+        let mut request = Request::new(form.take_body());
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
         let headers = request.headers_mut();

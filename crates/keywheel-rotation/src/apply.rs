@@ -261,6 +261,12 @@ impl Change<'_> {
         }
     }
 
+    /// A rotation for any reason stands for every due date before it. A process whose clock is behind, and
+    /// that goes on with it, takes none of them back.
+    fn covers(&self, rotation: &mut Rotation) {
+        rotation.since = rotation.since.max(self.now);
+    }
+
     fn owe(&self, rotation: &mut Rotation, key_id: KeyId, reason: DebtReason) {
         rotation
             .debts

@@ -348,12 +348,14 @@ fn mint(
     if !may_mint(rotation) {
         return None;
     }
-    let (at, cause) = if let Some(at) = repair_at(secrets, policy) {
-        (at, Cause::Repair)
-    } else if is_promoted(rotation) || !has_slot(rotation, secrets, now, policy) {
+    let repair = repair_at(secrets, policy);
+    if !has_slot(rotation, secrets, repair.is_some(), now, policy) {
         return None;
-    } else {
-        wanted(rotation, secrets, now)?
+    }
+    let (at, cause) = match repair {
+        Some(at) => (at, Cause::Repair),
+        None if is_promoted(rotation) => return None,
+        None => wanted(rotation, secrets, now)?,
     };
     let trouble = rotation.trouble.as_ref().filter(|t| holds_up_mint(t));
     let retry = trouble.map(|trouble| trouble.retry_at);
@@ -441,11 +443,18 @@ fn is_ahead_of(rotation: &Rotation, now: DateTime<Utc>) -> bool {
     rotation.since - now > TimeDelta::days(schedule.interval_days().into())
 }
 
-/// Our secrets on the application stay within the budget, but the end of the current one beats it.
-fn has_slot(rotation: &Rotation, secrets: &Secrets, now: DateTime<Utc>, policy: &Policy) -> bool {
+/// Our secrets on the application stay within the budget, but the end of the current one beats it. One that
+/// is replaced because it does not work takes no room.
+fn has_slot(
+    rotation: &Rotation,
+    secrets: &Secrets,
+    repairs: bool,
+    now: DateTime<Utc>,
+    policy: &Policy,
+) -> bool {
     let current = secrets.current.key_id;
     let others = rotation.debts.iter().map(|debt| Some(debt.key_id));
-    let live = 1 + others.filter(|key_id| *key_id != current).count();
+    let live = usize::from(!repairs) + others.filter(|key_id| *key_id != current).count();
     // The end is asked for last: it takes longer than all the rest.
     live < policy.slots
         || (rotation.settings.mode == Mode::Overlap && is_ending(rotation, secrets, now))

@@ -102,8 +102,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "believe one read",
         file: "crates/keywheel-rotation/src/apply/reading.rs",
-        from: "            let old = sent_at - debt.since >= self.policy.settle;\n",
-        to: "            let old = sent_at >= debt.since;\n",
+        from: "            let old = age >= self.policy.settle;\n",
+        to: "            let old = age >= TimeDelta::zero();\n",
     },
     Mutant {
         name: "take a failed removal for gone",

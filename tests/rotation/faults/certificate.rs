@@ -123,6 +123,40 @@ async fn p63_an_ended_certificate_is_rolled_by_writing_the_list_with_another_cre
 }
 
 #[tokio::test(start_paused = true)]
+async fn p63_a_crash_while_the_list_is_written_is_made_good_by_doing_it_again() {
+    let place = Place::new(&ENDING, OWNED_BY).await;
+    place.rig.pass(TimeDelta::days(11)).await;
+    let (begin, before) = (place.snapshot(), place.live());
+    let every = usize::try_from(keywheel_testkit::cases(3, 1)).unwrap();
+    let fates = [Fate::StopBefore, Fate::StopAfter, Fate::AnswerLost];
+    for (turn, fate) in fates.into_iter().enumerate() {
+        for at in (turn..).step_by(every) {
+            place.restore(&begin);
+            place.behave(lagging());
+            let (roll, effects) = (place.roll(place.by_secret()), &place.rig.effects);
+            let (from, next) = (effects.count(), NEXT.open());
+            effects.plan(at, fate);
+            let stopped = effects.run(roll.to(&next)).await;
+            let calls = effects.count() - from;
+            effects.forgive();
+            if !matches!(stopped, Ok(Ok(_))) {
+                // Another process: nothing of the one that stopped is at hand.
+                let again = place.roll(place.by_secret());
+                let _rolled = again.to(&next).await.unwrap();
+            }
+
+            let live = place.live();
+            let what = format!("{fate:?} at {at}: {live:?}");
+            assert!(before.iter().all(|id| live.contains(id)), "{what}");
+            assert_eq!(live.len(), before.len() + 1, "{what}");
+            if calls <= at {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn p63_a_refused_proof_and_a_removed_certificate_fall_back_to_the_list_too() {
     let refused = |place: &Place| {
         let body = r#"{"error":{"code":"Authentication_MissingOrMalformed","message":"No."}}"#;
@@ -301,6 +335,21 @@ async fn the_old_certificate_stays_while_the_stored_connection_is_by_it() {
 
     assert_eq!((removed.len(), place.live().len()), (1, 2));
     assert!(rolled.retire_previous(store, id).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_whose_answer_was_lost_is_seen_to_have_taken_place() {
+    let place = Place::new(&OLD, OWNED_BY).await;
+    let id = place.enrol("one").await;
+    place.behave(lagging());
+    let rolled = place.to_next(id).await.unwrap();
+    place.store_next(id).await.unwrap();
+    place.rig.effects.plan_named("removeKey", Fate::AnswerLost);
+
+    let removed = rolled.retire_previous(&*place.parts.store, id).await;
+
+    assert_eq!(removed.unwrap().len(), 1);
+    assert_eq!((place.live().len(), place.calls("removeKey")), (2, 1));
 }
 
 #[tokio::test(start_paused = true)]

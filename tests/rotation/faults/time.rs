@@ -168,6 +168,49 @@ async fn p34_a_process_whose_clock_is_behind_gives_no_due_date_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p34_a_process_whose_clock_is_behind_takes_up_an_offer_and_gives_no_due_date_back() {
+    let rig = Rig::new(1017);
+    let id = rig.rotating(settings()).await;
+    let due = rig.status(id).await.next_due.unwrap();
+    rig.pass(due - rig.clock.now() + TimeDelta::minutes(1))
+        .await;
+    until(&rig, id, |status| status.generation == 2).await;
+    rig.connections().roll_back(id, &me()).await.unwrap();
+
+    // Further than the least distance of two rotations, which would hide it.
+    let behind = rig.rotator_off_by(-TimeDelta::hours(16));
+    let deadline = rig.clock.now() + TimeDelta::minutes(20);
+    Box::pin(behind.drive(id, deadline, |_| false))
+        .await
+        .unwrap();
+
+    rig.run(id, TimeDelta::days(1)).await;
+    rig.assert_clean(id, 3).await;
+}
+
+/// As with a call: nothing is confirmed before our clock is there.
+#[tokio::test(start_paused = true)]
+async fn p34_a_removal_that_a_process_whose_clock_was_ahead_owed_is_read_for_now_and_then() {
+    let rig = Rig::new(1018);
+    let (id, replaced, end) = in_grace(&rig, &rig.rotator()).await;
+    rig.pass(end - rig.clock.now()).await;
+    let mut stored = rig.store_version(id).await;
+    let debt = &mut stored.connection.rotation.as_mut().unwrap().debts[0];
+    debt.since = rig.clock.now() + TimeDelta::hours(12);
+    (debt.unconfirmed, debt.next_at) = (true, rig.clock.now());
+    rig.save_as_it_was(stored).await.unwrap();
+    rig.directory.remove_secret(replaced);
+    let before = rig.effects.count();
+
+    drive(&rig, &rig.rotator(), id, TimeDelta::hours(15)).await;
+
+    rig.assert_clean(id, 2).await;
+    let names = rig.effects.names().split_off(before);
+    let reads = names.iter().filter(|name| **name == "inspect").count();
+    assert!(reads < 200, "{reads}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn p34_a_clock_that_is_set_back_causes_no_second_rotation() {
     for back in [TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(29)] {
         let rig = Rig::new(1002);

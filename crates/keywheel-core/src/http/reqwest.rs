@@ -1,3 +1,5 @@
+mod addresses;
+
 use std::fmt;
 use std::mem;
 use std::sync::{Arc, OnceLock};
@@ -8,7 +10,9 @@ use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use reqwest::{Certificate, Client, ClientBuilder};
 use thiserror::Error;
+use tokio::time::timeout;
 
+use self::addresses::Addresses;
 use super::{FreshConnection, HttpSend, TransportError, TransportErrorKind};
 
 /// [`HttpSend`] over reqwest, HTTP/1.1 and rustls.
@@ -27,6 +31,7 @@ use super::{FreshConnection, HttpSend, TransportError, TransportErrorKind};
 pub struct ReqwestSend(Arc<Inner>);
 
 struct Inner {
+    addresses: Addresses,
     options: ReqwestSendBuilder,
     pooled: Client,
     /// Made when the first proof asks for it: most processes never do.
@@ -56,6 +61,18 @@ impl ReqwestSend {
         Ok(self.0.unpooled.get_or_init(|| client))
     }
 
+    fn request(&self, request: Request<Bytes>) -> Result<reqwest::Request, TransportError> {
+        let (head, body) = request.into_parts();
+        let url =
+            self.0.addresses.url(&head.uri).map_err(|error| {
+                TransportError::new(TransportErrorKind::Other).with_source(error)
+            })?;
+        let mut request = reqwest::Request::new(head.method, url);
+        *request.headers_mut() = head.headers;
+        *request.body_mut() = Some(body.into());
+        Ok(request)
+    }
+
     async fn read(&self, mut from: reqwest::Response) -> Result<Response<Bytes>, TransportError> {
         // Room for the whole answer at once, but no more on a server's mere word than a page takes.
         let announced = from.content_length().unwrap_or(0).min(1 << 20);
@@ -78,9 +95,15 @@ impl ReqwestSend {
 impl HttpSend for ReqwestSend {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
         let fresh = request.extensions().get::<FreshConnection>().is_some();
-        let request = request.try_into().map_err(into_transport)?;
-        let answer = self.client(fresh)?.execute(request).await;
-        self.read(answer.map_err(into_transport)?).await
+        let request = self.request(request)?;
+        let client = self.client(fresh)?;
+        let answer = async {
+            let answer = client.execute(request).await;
+            self.read(answer.map_err(into_transport)?).await
+        };
+        // One timer for all of it: reqwest's own guards the body by a box and a second look.
+        let in_time = timeout(self.0.options.timeout, answer).await;
+        in_time.unwrap_or_else(|_| Err(TransportError::new(TransportErrorKind::Timeout)))
     }
 }
 
@@ -163,6 +186,7 @@ impl ReqwestSendBuilder {
             .and_then(ClientBuilder::build)
             .map_err(|error| BuildError(error.to_string()))?;
         Ok(ReqwestSend(Arc::new(Inner {
+            addresses: Addresses::default(),
             options: self,
             pooled,
             unpooled: OnceLock::new(),
@@ -177,7 +201,6 @@ impl ReqwestSendBuilder {
         }
         let client = Client::builder()
             .connect_timeout(self.connect_timeout)
-            .timeout(self.timeout)
             .pool_idle_timeout(self.idle_timeout)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())

@@ -1,25 +1,25 @@
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::mem;
 
 use bytes::Bytes;
 use keywheel_core::{ClientId, Scope, Secret};
 use url::form_urlencoded::Serializer;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
-/// The fields of one token request.
-#[derive(Clone, Debug)]
+/// One token request, its fields encoded as they come (RFC 6749, appendix B).
+#[derive(Debug)]
 pub(crate) struct Form {
     client: ClientId,
-    fields: Vec<(&'static str, Field)>,
     fresh_connection: bool,
     grant_type: GrantType,
+    body: Zeroizing<String>,
+    /// What the body holds that nobody should see.
+    secrets: Vec<Secret>,
 }
 
-#[derive(Clone, Debug)]
-enum Field {
-    /// Shared by the copies of a form: each attempt adds its proof to one.
-    Plain(Arc<str>),
-    Secret(Secret),
-}
+/// Room for all that comes with a client secret.
+const ROOM: usize = 512;
 
 /// What is given for the token (RFC 6749, section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,35 +49,31 @@ impl GrantType {
 
 impl Form {
     pub(crate) fn new(client: ClientId, grant_type: GrantType, scopes: &[Scope]) -> Self {
+        let mut id = Uuid::encode_buffer();
         Self {
             client,
-            fields: Vec::with_capacity(4),
             fresh_connection: false,
             grant_type,
+            body: Zeroizing::new(String::with_capacity(ROOM)),
+            secrets: Vec::new(),
         }
-        .with("client_id", client.to_string())
+        .with(
+            "client_id",
+            client.as_uuid().hyphenated().encode_lower(&mut id),
+        )
         .with("grant_type", grant_type.as_str())
-        .with("scope", joined(scopes))
+        .with("scope", &scope(grant_type, scopes))
     }
 
-    pub(crate) fn with(mut self, name: &'static str, value: impl Into<Arc<str>>) -> Self {
-        self.fields.push((name, Field::Plain(value.into())));
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.make_room(name.len() + 3 * value.len() + 2);
+        Serializer::for_suffix(&mut *self.body, 0).append_pair(name, value);
         self
     }
 
     pub(crate) fn with_secret(mut self, name: &'static str, value: &Secret) -> Self {
-        self.fields.push((name, Field::Secret(value.clone())));
-        self
-    }
-
-    /// Asks for `scope` too.
-    pub(crate) fn with_scope(mut self, scope: &str) -> Self {
-        for (name, value) in &mut self.fields {
-            if let ("scope", Field::Plain(scopes)) = (*name, value) {
-                *scopes = format!("{scopes} {scope}").into();
-            }
-        }
-        self
+        self.secrets.push(value.clone());
+        self.with(name, value.expose())
     }
 
     pub(crate) fn with_claims(self, claims: Option<&str>) -> Self {
@@ -109,48 +105,56 @@ impl Form {
         self.grant_type != GrantType::AuthorizationCode
     }
 
-    /// Returns the body, which is overwritten once it was sent.
-    pub(crate) fn encode(&self) -> Bytes {
-        // Room for the worst case, so that no half-written copy is left behind by growing.
-        let room = |(name, value): &(&str, Field)| name.len() + 3 * value.text().len() + 2;
-        let mut body = Zeroizing::new(String::with_capacity(self.fields.iter().map(room).sum()));
-        let mut form = Serializer::new(&mut *body);
-        for (name, value) in &self.fields {
-            form.append_pair(name, value.text());
-        }
-        form.finish();
-        Bytes::from_owner(body)
+    /// Takes the body out, which is overwritten once it was sent.
+    pub(crate) fn take_body(&mut self) -> Bytes {
+        Bytes::from_owner(mem::take(&mut self.body))
     }
 
     /// Blanks in `text` whatever of this request should not be seen: a server may repeat it.
     pub(crate) fn redact(&self, text: &str) -> String {
-        let secrets = self.fields.iter().filter_map(|(_, value)| match value {
-            Field::Secret(secret) if !secret.expose().is_empty() => Some(secret),
-            _ => None,
-        });
+        let secrets = self.secrets.iter().map(Secret::expose);
+        let secrets = secrets.filter(|secret| !secret.is_empty());
         secrets.fold(text.to_owned(), |text, secret| {
-            text.replace(secret.expose(), "[redacted]")
+            text.replace(secret, "[redacted]")
         })
     }
-}
 
-fn joined(scopes: &[Scope]) -> Arc<str> {
-    match scopes {
-        [one] => one.as_str().into(),
-        _ => {
-            let scopes: Vec<_> = scopes.iter().map(Scope::as_str).collect();
-            scopes.join(" ").into()
+    /// Sees that `more` fits in. Moving a body to where there is room leaves nothing behind.
+    fn make_room(&mut self, more: usize) {
+        if self.body.capacity() - self.body.len() < more {
+            let mut body = String::with_capacity(self.body.len() + more + ROOM);
+            body.push_str(&self.body);
+            self.body = Zeroizing::new(body);
         }
     }
 }
 
-impl Field {
-    fn text(&self) -> &str {
-        match self {
-            Self::Plain(text) => text,
-            Self::Secret(secret) => secret.expose(),
+/// With the same room, for the proof that is added to each copy.
+impl Clone for Form {
+    fn clone(&self) -> Self {
+        let mut body = String::with_capacity(self.body.capacity());
+        body.push_str(&self.body);
+        Self {
+            body: Zeroizing::new(body),
+            secrets: self.secrets.clone(),
+            ..*self
         }
     }
+}
+
+/// A refresh asks for the next refresh token too.
+fn scope(grant_type: GrantType, scopes: &[Scope]) -> Cow<'_, str> {
+    match (grant_type, scopes) {
+        (GrantType::AuthorizationCode | GrantType::ClientCredentials, [one]) => one.as_str().into(),
+        (GrantType::AuthorizationCode | GrantType::ClientCredentials, _) => joined(scopes, &[]),
+        (GrantType::RefreshToken, _) => joined(scopes, &["offline_access"]),
+    }
+}
+
+fn joined(scopes: &[Scope], more: &[&str]) -> Cow<'static, str> {
+    let scopes = scopes.iter().map(Scope::as_str);
+    let scopes: Vec<_> = scopes.chain(more.iter().copied()).collect();
+    scopes.join(" ").into()
 }
 
 #[cfg(test)]
@@ -160,7 +164,7 @@ mod tests {
     fn form() -> Form {
         let scope = "https://graph.microsoft.com/.default".parse().unwrap();
         Form::new(
-            ClientId::from(uuid::Uuid::from_u128(1)),
+            ClientId::from(Uuid::from_u128(1)),
             GrantType::ClientCredentials,
             &[scope],
         )
@@ -169,7 +173,7 @@ mod tests {
 
     #[test]
     fn old_secrets_are_encoded() {
-        let body = form().encode();
+        let body = form().take_body();
         let text = std::str::from_utf8(&body).unwrap();
 
         assert!(

@@ -1,6 +1,9 @@
+mod answer;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_core::{AccessToken, Secret};
-use serde_json::{Map, Value};
+
+use self::answer::{Answer, Field};
 
 /// What a successful answer gives (RFC 6749, section 5.1).
 #[derive(Clone, Debug)]
@@ -23,29 +26,27 @@ impl Grant {
     ///
     /// Numbers may be strings, as on older endpoints. On failure the flaw is named in words.
     pub(crate) fn read(body: &[u8], sent_at: DateTime<Utc>) -> Result<Self, &'static str> {
-        let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else {
-            return Err("is not a JSON object");
-        };
-        if let Some(Value::String(kind)) = fields.get("token_type")
+        let answer = Answer::read(body).ok_or("is not a JSON object")?;
+        if let Field::Text(kind) = &answer.token_type
             && !kind.eq_ignore_ascii_case("bearer")
         {
             return Err("holds a token of another type than Bearer");
         }
-        let token = take(&mut fields, "access_token").ok_or("holds no access token")?;
+        let expires_on = expires_on(&answer, sent_at);
+        let refresh_on = answer.refresh_in.number();
+        let token = secret(answer.access_token).ok_or("holds no access token")?;
         if !is_graphic(token.expose()) {
             return Err("holds an access token that can't stand in a header");
         }
-        let expires_on = expires_on(&fields, sent_at);
         if expires_on <= sent_at {
             return Err("holds a token that has expired already");
         }
-        let refresh_on =
-            number(&fields, "refresh_in").map(|seconds| after(sent_at, lifetime(seconds)));
         Ok(Self {
-            token: AccessToken::new(token, sent_at, expires_on).with_refresh_on(refresh_on),
-            refresh_token: take(&mut fields, "refresh_token"),
-            id_token: take(&mut fields, "id_token"),
-            scope: text(&fields, "scope"),
+            token: AccessToken::new(token, sent_at, expires_on)
+                .with_refresh_on(refresh_on.map(|seconds| after(sent_at, lifetime(seconds)))),
+            refresh_token: secret(answer.refresh_token),
+            id_token: secret(answer.id_token),
+            scope: answer.scope.text(),
         })
     }
 }
@@ -58,13 +59,11 @@ fn is_graphic(text: &str) -> bool {
 
 /// `expires_in` counts from when the request was sent, so that the answer's delay can't make a token
 /// look younger than it is. Managed identities say `expires_on`, in seconds since 1970.
-fn expires_on(fields: &Map<String, Value>, sent_at: DateTime<Utc>) -> DateTime<Utc> {
-    if let Some(seconds) = number(fields, "expires_in") {
-        return after(sent_at, lifetime(seconds));
-    }
-    let unix = number(fields, "expires_on");
-    #[expect(clippy::cast_precision_loss, reason = "exact for 285 million years")]
-    let left = unix.map(|unix| unix - sent_at.timestamp() as f64);
+fn expires_on(answer: &Answer, sent_at: DateTime<Utc>) -> DateTime<Utc> {
+    let left = answer.expires_in.number().or_else(|| {
+        #[expect(clippy::cast_precision_loss, reason = "exact for 285 million years")]
+        Some(answer.expires_on.number()? - sent_at.timestamp() as f64)
+    });
     after(sent_at, left.map_or(UNSTATED_LIFETIME, lifetime))
 }
 
@@ -79,25 +78,9 @@ fn lifetime(seconds: f64) -> TimeDelta {
     TimeDelta::seconds(seconds.clamp(0.0, LONGEST_LIFETIME) as i64)
 }
 
-fn number(fields: &Map<String, Value>, name: &str) -> Option<f64> {
-    let number = match fields.get(name)? {
-        Value::Number(number) => number.as_f64()?,
-        Value::String(text) => text.trim().parse().ok()?,
-        _ => return None,
-    };
-    number.is_finite().then_some(number)
-}
-
-fn text(fields: &Map<String, Value>, name: &str) -> Option<String> {
-    fields.get(name)?.as_str().map(str::to_owned)
-}
-
-/// Moves a text out, so that it is not copied.
-fn take(fields: &mut Map<String, Value>, name: &str) -> Option<Secret> {
-    match fields.remove(name)? {
-        Value::String(text) if !text.is_empty() => Some(Secret::new(text)),
-        _ => None,
-    }
+fn secret(field: Field) -> Option<Secret> {
+    let text = field.text().filter(|text| !text.is_empty())?;
+    Some(Secret::new(text))
 }
 
 #[cfg(test)]
@@ -145,6 +128,7 @@ mod tests {
             "<html>sign in to the network</html>",
             "",
             "[]",
+            r#"["t"]"#,
             "{}",
             r#"{"access_token":""}"#,
             r#"{"access_token":7}"#,
@@ -172,6 +156,32 @@ mod tests {
         assert_eq!(grant.refresh_token.unwrap().expose(), "r");
         assert_eq!(grant.id_token.unwrap().expose(), "i");
         assert_eq!(grant.scope.as_deref(), Some("openid profile"));
+    }
+
+    #[test]
+    fn a_field_that_is_of_no_use_takes_no_other_with_it() {
+        for useless in ["null", "true", "[1,[2]]", r#"{"a":{"b":1}}"#, "7", r#""""#] {
+            let fields = [
+                "refresh_token",
+                "id_token",
+                "token_type",
+                "expires_on",
+                "refresh_in",
+            ];
+            for field in fields {
+                if (field, useless) == ("token_type", r#""""#) {
+                    continue;
+                }
+                let grant = read(&format!(
+                    r#"{{"{field}":{useless},"access_token":"t","expires_in":3600}}"#
+                ));
+                assert_eq!(
+                    grant.unwrap().token.token.expose(),
+                    "t",
+                    "{field}: {useless}"
+                );
+            }
+        }
     }
 
     proptest! {

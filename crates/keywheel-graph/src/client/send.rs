@@ -111,10 +111,10 @@ impl GraphClient {
         let id = RequestId::new(self);
         let request = self.request(call, token, &id)?;
         self.0.traffic.admit(call, self.entropy()).await;
-        let response =
-            self.0.http.send(request).await.map_err(|error| {
-                GraphError::transport(error).with_client_request_id(id.as_str())
-            })?;
+        let response = (*self.0.http)
+            .send(request)
+            .await
+            .map_err(|error| GraphError::transport(error).with_client_request_id(id.as_str()))?;
         self.0
             .traffic
             .observe(call, response.status(), response.headers());
@@ -210,8 +210,8 @@ impl RequestId {
 }
 
 fn bearer(token: &AccessToken) -> Result<HeaderValue, GraphError> {
-    let text = ["Bearer ", token.token.expose()].concat();
-    let mut bearer = HeaderValue::from_str(&text).map_err(|_| {
+    let text = Bytes::from(["Bearer ", token.token.expose()].concat());
+    let mut bearer = HeaderValue::from_maybe_shared(text).map_err(|_| {
         GraphError::protocol("the access token can't be sent in a header; report it")
     })?;
     bearer.set_sensitive(true);

@@ -20,9 +20,7 @@ impl Change<'_> {
         let run = *rotation
             .run
             .get_or_insert_with(|| Run::new(id, cause, self.now));
-        // A rotation for any reason stands for every due date before it. A process whose clock is behind, and
-        // that goes on with it, takes none of them back.
-        rotation.since = rotation.since.max(self.now);
+        self.covers(rotation);
         if rotation.request.is_some_and(|request| request.id == run.id) {
             rotation.request = None;
         }

@@ -28,7 +28,7 @@ impl Change<'_> {
             });
         }
         rotation.run = Some(Run::new(offer.rotation, offer.cause, self.now));
-        rotation.since = self.now;
+        self.covers(rotation);
         rotation.phase = Phase::Proving(Candidate::offered(&offer, self.now));
         end_trouble(rotation, &MAKING);
         self.events.push(EventKind::Offered {

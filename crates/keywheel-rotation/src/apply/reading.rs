@@ -52,8 +52,7 @@ impl Change<'_> {
         let agreed = dead.absent_reads >= self.policy.agreeing_reads;
         dead.settled |= agreed && age >= self.policy.settle;
         dead.next_at = if !dead.settled {
-            // Since a time to come: a clock that ran ahead noted it. Until ours is there nothing is settled.
-            self.now + (-age).min(A_WHILE).max(self.policy.read_spacing)
+            self.next_read(age)
         } else if age < A_WHILE {
             dead.since + A_WHILE
         } else {
@@ -81,7 +80,9 @@ impl Change<'_> {
             }
             debt.absent_reads = debt.absent_reads.saturating_add(1);
             // A secret that was just minted may not be known everywhere, whatever became of it since.
-            let old = sent_at - debt.since >= self.policy.settle;
+            let age = sent_at - debt.since;
+            debt.next_at = self.next_read(age);
+            let old = age >= self.policy.settle;
             if old && debt.absent_reads >= self.policy.agreeing_reads {
                 gone.push(debt.key_id);
             }
@@ -89,6 +90,12 @@ impl Change<'_> {
         for key_id in gone {
             self.gone(rotation, secrets, key_id, true);
         }
+    }
+
+    /// When to read again for what has not come to an age at which reads can settle it. What a clock that ran
+    /// ahead noted has an age below zero, and there is no haste until our clock is there.
+    pub(super) fn next_read(&self, age: TimeDelta) -> DateTime<Utc> {
+        self.now + (-age).min(A_WHILE).max(self.policy.read_spacing)
     }
 
     pub(super) fn inspect_failed(

@@ -145,9 +145,10 @@ impl Change<'_> {
         }
         let key_id = debt.key_id;
         debt.absent_reads = debt.absent_reads.saturating_add(1);
-        debt.next_at = self.now + self.policy.read_spacing;
+        let age = self.now - debt.since;
+        debt.next_at = self.next_read(age);
         let agreed = debt.absent_reads >= self.policy.agreeing_reads;
-        if agreed && self.now - debt.since >= self.policy.settle {
+        if agreed && age >= self.policy.settle {
             self.gone(rotation, secrets, key_id, true);
         }
         true

@@ -140,6 +140,7 @@ fn rows() -> Vec<Row> {
         ("two secrets and a request", |r, _| { r.request = Some(request(Cause::Manual)); r.debts.push(debt(DebtReason::Orphan, MINUTE)); }, waits(MINUTE, Waiting::Grace)),
         ("two secrets and an end that is near", |r, s| { s.current.end = Some(now() + TimeDelta::days(6)); r.debts.push(debt(DebtReason::Orphan, MINUTE)); }, mint(Cause::Expiry)),
         ("the current one is refused, the one before works", |r, s| { s.current.refused_since = Some(now() - MINUTE * 15); s.previous = Some(s.current.clone()); r.run = Some(promoted()); r.debts.push(debt(DebtReason::Superseded, MINUTE)); }, mint(Cause::Repair)),
+        ("the current one is refused, and one that was never accepted is not gone yet", |r, s| { s.current.refused_since = Some(now() - MINUTE * 15); s.previous = Some(s.current.clone()); r.run = Some(promoted()); r.debts.extend([debt(DebtReason::Superseded, MINUTE * 2), debt(DebtReason::Quarantined, MINUTE)]); }, waits(MINUTE, Waiting::Grace)),
         ("a secret that was given, paused", |r, _| { r.pause = Some(Pause::new(now(), "why")); r.offer = Some(offer()); }, Step::Adopt),
         ("to be deleted", |r, _| r.farewell = Some(now()), Step::TakeLeave),
         ("deleted but for the current secret", |r, _| { r.farewell = Some(now()); r.took_leave = true; let mut d = debt(DebtReason::Deleted, -MINUTE); d.key_id = key(1); r.debts.push(d); }, Step::Retire { key_id: key(1) }),
