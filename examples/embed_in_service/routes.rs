@@ -14,9 +14,11 @@ use keywheel::core::Report;
 use keywheel::rotation::{Status, WorkerHealth, WorkerMonitor};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Duration, Instant, sleep};
 
 use crate::{PATIENCE, Result};
+
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What the routes share.
 #[derive(Clone)]
@@ -87,17 +89,28 @@ impl Service {
         println!("GET {name}   {}", serde_json::to_string(&status)?);
         let (code, Json(health)) = healthz(State(self.clone())).await;
         println!("GET healthz   {code} {}", serde_json::to_string(&health)?);
-        let shown = metrics(State(self.clone())).await;
-        for line in shown
-            .lines()
-            .filter(|line| line.starts_with("keywheel_rotations_total"))
-        {
+        let shown = self.counted(2).await?;
+        let rotations = |line: &&str| line.starts_with("keywheel_rotations_total");
+        for line in shown.lines().filter(rotations) {
             println!("GET metrics   {line}");
         }
-        let counted = shown.contains("keywheel_rotations_total{outcome=\"confirmed\"} 2");
-        counted
-            .then_some(())
-            .ok_or_else(|| "the metrics have not counted two rotations".into())
+        Ok(())
+    }
+
+    /// What is saved is counted a moment later.
+    async fn counted(&self, rotations: usize) -> Result<String> {
+        let wanted = format!("keywheel_rotations_total{{outcome=\"confirmed\"}} {rotations}");
+        let begun = Instant::now();
+        loop {
+            let shown = metrics(State(self.clone())).await;
+            if shown.contains(&wanted) {
+                return Ok(shown);
+            }
+            if begun.elapsed() > PATIENCE {
+                return Err(format!("the metrics have not counted {rotations} rotations").into());
+            }
+            sleep(LOOK).await;
+        }
     }
 
     async fn settled(&self, id: ConnectionId, generation: u64) -> Result<Status> {
@@ -110,7 +123,7 @@ impl Service {
             if begun.elapsed() > PATIENCE {
                 return Err(format!("not rotated in time: {status:?}").into());
             }
-            sleep(std::time::Duration::from_millis(100)).await;
+            sleep(LOOK).await;
         }
     }
 }
