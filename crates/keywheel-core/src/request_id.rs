@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use uuid::{Builder, Uuid};
 
 use crate::Entropy;
@@ -21,6 +21,9 @@ struct Count {
 }
 
 impl RequestIds {
+    /// Where an id stands in a request. Entra and Graph log it, and Entra takes it for its correlation id.
+    pub const HEADER: HeaderName = HeaderName::from_static("client-request-id");
+
     /// Returns the next id. The first call draws from `entropy`.
     #[must_use]
     pub fn next(&self, entropy: &dyn Entropy) -> Uuid {

@@ -73,21 +73,34 @@ impl ReqwestSend {
         Ok(request)
     }
 
-    async fn read(&self, mut from: reqwest::Response) -> Result<Response<Bytes>, TransportError> {
-        // Room for the whole answer at once, but no more on a server's mere word than a page takes.
-        let announced = from.content_length().unwrap_or(0).min(1 << 20);
-        let mut body = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0));
-        while let Some(chunk) = from.chunk().await.map_err(into_transport)? {
-            if body.len() + chunk.len() > self.0.options.max_body {
-                return Err(TransportError::new(TransportErrorKind::Other)
-                    .with_source("the answer is larger than any that Entra or Graph gives"));
-            }
+    /// What comes in one piece, as nearly all that is short does, is not copied.
+    async fn body(&self, from: &mut reqwest::Response) -> Result<Bytes, TransportError> {
+        let room = room(from);
+        let first = self.chunk(from, 0).await?.unwrap_or_default();
+        let Some(second) = self.chunk(from, first.len()).await? else {
+            return Ok(first);
+        };
+        let mut body = BytesMut::with_capacity(room);
+        body.extend_from_slice(&first);
+        body.extend_from_slice(&second);
+        while let Some(chunk) = self.chunk(from, body.len()).await? {
             body.extend_from_slice(&chunk);
         }
-        let mut response = Response::new(body.freeze());
-        *response.status_mut() = from.status();
-        *response.headers_mut() = mem::take(from.headers_mut());
-        Ok(response)
+        Ok(body.freeze())
+    }
+
+    async fn chunk(
+        &self,
+        from: &mut reqwest::Response,
+        before: usize,
+    ) -> Result<Option<Bytes>, TransportError> {
+        let chunk = from.chunk().await.map_err(into_transport)?;
+        let length = chunk.as_ref().map_or(0, Bytes::len);
+        if before + length > self.0.options.max_body {
+            return Err(TransportError::new(TransportErrorKind::Other)
+                .with_source("the answer is larger than any that Entra or Graph gives"));
+        }
+        Ok(chunk)
     }
 }
 
@@ -95,16 +108,24 @@ impl ReqwestSend {
 impl HttpSend for ReqwestSend {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
         let fresh = request.extensions().get::<FreshConnection>().is_some();
-        let request = self.request(request)?;
-        let client = self.client(fresh)?;
+        let sent = self.client(fresh)?.execute(self.request(request)?);
         let answer = async {
-            let answer = client.execute(request).await;
-            self.read(answer.map_err(into_transport)?).await
+            let mut answer = sent.await.map_err(into_transport)?;
+            let mut response = Response::new(self.body(&mut answer).await?);
+            *response.status_mut() = answer.status();
+            *response.headers_mut() = mem::take(answer.headers_mut());
+            Ok(response)
         };
         // One timer for all of it: reqwest's own guards the body by a box and a second look.
         let in_time = timeout(self.0.options.timeout, answer).await;
         in_time.unwrap_or_else(|_| Err(TransportError::new(TransportErrorKind::Timeout)))
     }
+}
+
+/// Returns room for the whole answer at once, but no more on a server's mere word than a page takes.
+fn room(answer: &reqwest::Response) -> usize {
+    let announced = answer.content_length().unwrap_or(0).min(1 << 20);
+    usize::try_from(announced).unwrap_or(0)
 }
 
 /// Settings of a [`ReqwestSend`].
@@ -203,7 +224,8 @@ impl ReqwestSendBuilder {
             .connect_timeout(self.connect_timeout)
             .pool_idle_timeout(self.idle_timeout)
             .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
+            // Without a number, a copy of each request is made for the next try.
+            .retry(reqwest::retry::never().max_retries_per_request(0))
             .referer(false)
             .user_agent(concat!("keywheel/", env!("CARGO_PKG_VERSION")));
         Ok(if self.system_roots {

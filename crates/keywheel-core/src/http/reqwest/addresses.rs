@@ -3,6 +3,7 @@ use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::Uri;
+use http::uri::Authority;
 use reqwest::Url;
 use url::ParseError;
 
@@ -38,11 +39,19 @@ impl Addresses {
     }
 }
 
-/// Paths differ most, and are compared fastest.
 fn find(known: &VecDeque<(Uri, Url)>, uri: &Uri) -> Option<Url> {
     let mut known = known.iter();
-    let (_, url) = known.find(|(other, _)| other.path() == uri.path() && other == uri)?;
+    let (_, url) = known.find(|(other, _)| are_same(other, uri))?;
     Some(url.clone())
+}
+
+/// Letter by letter, which is faster than to compare them as addresses; paths differ most. One that is written
+/// in another way is another one.
+fn are_same(one: &Uri, other: &Uri) -> bool {
+    fn host(uri: &Uri) -> Option<&str> {
+        uri.authority().map(Authority::as_str)
+    }
+    one.path() == other.path() && host(one) == host(other) && one.scheme() == other.scheme()
 }
 
 fn parse(uri: &Uri) -> Result<Url, ParseError> {
