@@ -1,7 +1,5 @@
-use std::sync::Arc;
-
-use async_trait::async_trait;
 use keywheel_core::{AccessToken, ClientId, CredentialError, TokenRequest};
+use std::sync::Arc;
 
 use crate::assertion::ClientAssertion;
 use crate::client_secret::SecretsInUse;
@@ -76,7 +74,6 @@ impl ConfidentialClient {
     }
 }
 
-#[async_trait]
 impl TokenSource for ConfidentialClient {
     /// Gets a token for the application itself (RFC 6749, section 4.4).
     async fn fetch(&self, request: &TokenRequest) -> Result<AccessToken, CredentialError> {

@@ -241,28 +241,44 @@ impl SecretsInUse {
         endpoint: &TokenEndpoint,
         form: &Form,
     ) -> Result<Grant, CredentialError> {
-        let mut secrets = self.held();
-        let mut result = endpoint
+        let secrets = self.held();
+        let result = endpoint
             .exchange(form, Proof::Secret(&secrets.current))
             .await;
-        if result.as_ref().is_err_and(is_about_secret)
-            && let Some(newer) = self.newer_than(&secrets).await
-        {
-            secrets = newer;
-            result = endpoint
-                .exchange(form, Proof::Secret(&secrets.current))
-                .await;
+        match result {
+            // Apart, for it is seldom: every request would carry its state.
+            Err(refusal) if is_about_secret(&refusal) => {
+                Box::pin(self.exchange_by_another(endpoint, form, secrets, refusal)).await
+            }
+            result => self.settle(result),
         }
+    }
+
+    async fn exchange_by_another(
+        &self,
+        endpoint: &TokenEndpoint,
+        form: &Form,
+        refused: ClientSecrets,
+        refusal: CredentialError,
+    ) -> Result<Grant, CredentialError> {
+        let Some(newer) = self.newer_than(&refused).await else {
+            return self.fall_back(endpoint, form, &refused, refusal).await;
+        };
+        let result = endpoint.exchange(form, Proof::Secret(&newer.current)).await;
         match result {
             Err(refusal) if is_about_secret(&refusal) => {
-                self.fall_back(endpoint, form, &secrets, refusal).await
+                self.fall_back(endpoint, form, &newer, refusal).await
             }
-            Ok(grant) => {
-                *lock(&self.fallback) = None;
-                Ok(grant)
-            }
-            Err(error) => Err(error),
+            result => self.settle(result),
         }
+    }
+
+    /// Forgets that the current secret was refused, once it is not any more.
+    fn settle(&self, result: Result<Grant, CredentialError>) -> Result<Grant, CredentialError> {
+        if result.is_ok() {
+            *lock(&self.fallback) = None;
+        }
+        result
     }
 
     async fn fall_back(

@@ -153,7 +153,6 @@ struct Source {
     identity: ManagedIdentity,
 }
 
-#[async_trait]
 impl TokenSource for Source {
     async fn fetch(&self, request: &TokenRequest) -> Result<AccessToken, CredentialError> {
         let resource = resource(&request.scopes)?;

@@ -105,7 +105,6 @@ struct Refresher {
     unsaved: Mutex<Option<Secret>>,
 }
 
-#[async_trait]
 impl TokenSource for Refresher {
     async fn fetch(&self, request: &TokenRequest) -> Result<AccessToken, CredentialError> {
         let mut unsaved = self.unsaved.lock().await;

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -25,10 +24,12 @@ use tracing::{Instrument, Span, warn};
 use self::work::Work;
 
 /// Where a [`TokenCache`] gets what it does not have.
-#[async_trait]
 pub(crate) trait TokenSource: fmt::Debug + Send + Sync + 'static {
     /// Gets a token that was not handed out before.
-    async fn fetch(&self, request: &TokenRequest) -> Result<AccessToken, CredentialError>;
+    fn fetch(
+        &self,
+        request: &TokenRequest,
+    ) -> impl Future<Output = Result<AccessToken, CredentialError>> + Send;
 }
 
 /// The tokens of one application in one tenant, a slot for each set of scopes and claims.
@@ -58,11 +59,9 @@ struct Held {
     refresh_on: DateTime<Utc>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Key {
-    scopes: Vec<Scope>,
-    claims: Option<String>,
-}
+/// What a token is wanted for, as who asked first said it: one copy for all who keep it.
+#[derive(Clone, Debug)]
+struct Key(Arc<TokenRequest>);
 
 #[derive(Default)]
 struct State {
@@ -115,7 +114,7 @@ const MARGIN: TimeDelta = TimeDelta::minutes(5);
 
 /// Renewals are spread over this part of the margin, so that a thousand connections that were opened
 /// together don't renew together.
-const SPREAD: i32 = 5;
+const SPREAD: i64 = 5;
 
 /// No token is renewed younger than this, whatever `refresh_in` says.
 const YOUNGEST: TimeDelta = TimeDelta::minutes(1);
@@ -181,11 +180,12 @@ impl<S: TokenSource> TokenCache<S> {
     /// Keeps a token that came another way.
     pub(crate) fn put(&self, scopes: &[Scope], token: &AccessToken) {
         let _state = self.0.state();
-        let key = Key {
-            scopes: scopes.to_vec(),
-            claims: None,
+        let [first, others @ ..] = scopes else {
+            return;
         };
-        self.0.keep(key, token);
+        let mut request = TokenRequest::new(first.clone());
+        request.scopes.extend_from_slice(others);
+        self.0.keep(Key::of(request), token);
     }
 
     /// Forgets every token, and what the requests on their way will bring.
@@ -201,10 +201,9 @@ impl<S: TokenSource> TokenCache<S> {
 
     fn next<'a>(&'a self, request: &'a TokenRequest) -> Next<'a, S> {
         let mut state = self.0.state();
-        let now = self.0.clock.now();
-        let held = self.0.usable(request, now);
-        if let Some(held) = &held
-            && (now < held.refresh_on || state.slot(request).flight.is_some())
+        let held = self.0.usable(request);
+        if let Some((held, now)) = &held
+            && (*now < held.refresh_on || state.slot(request).flight.is_some())
         {
             return Next::Use(held.token.clone());
         }
@@ -212,7 +211,7 @@ impl<S: TokenSource> TokenCache<S> {
         drop(state);
         match (held, next) {
             // The lead, if it is one, goes away now, and leaves its request to a task.
-            (Some(held), _) => Next::Use(held.token),
+            (Some((held, _)), _) => Next::Use(held.token),
             (None, Next::Await { landed, number }) => {
                 self.carry(number, request);
                 Next::Await { landed, number }
@@ -234,7 +233,7 @@ impl<S: TokenSource> TokenCache<S> {
         if let Some(pause) = slot.failed.as_ref().and_then(Failed::pause) {
             return pause;
         }
-        let work = self.launch(number, epoch, request.clone());
+        let work = self.launch(number, epoch, slot.key.clone());
         slot.flight = Some(Flight {
             number,
             work: Arc::clone(&work),
@@ -249,16 +248,16 @@ impl<S: TokenSource> TokenCache<S> {
         })
     }
 
-    fn launch(&self, number: u64, epoch: u64, request: TokenRequest) -> Arc<Work<Outcome>> {
+    fn launch(&self, number: u64, epoch: u64, key: Key) -> Arc<Work<Outcome>> {
         let landing = Landing {
             inner: Arc::clone(&self.0),
             epoch,
             number,
-            request,
+            key,
             landed: false,
         };
         let work = async move {
-            let fetched = landing.inner.source.fetch(&landing.request);
+            let fetched = landing.inner.source.fetch(&landing.key.0);
             let outcome = AssertUnwindSafe(fetched).catch_unwind().await.ok();
             landing.land(outcome.as_ref());
             outcome
@@ -268,7 +267,7 @@ impl<S: TokenSource> TokenCache<S> {
 
     /// Gives a request that is on its way a task of its own, unless it has one.
     fn carry(&self, number: u64, request: &TokenRequest) {
-        let Some(shared) = self.0.state().on_its_way(number, request) else {
+        let Some((key, shared)) = self.0.state().on_its_way(number, request) else {
             return;
         };
         let Some(work) = shared.take() else {
@@ -277,7 +276,7 @@ impl<S: TokenSource> TokenCache<S> {
         let carrier = Carrier {
             inner: Arc::clone(&self.0),
             number,
-            request: request.clone(),
+            key,
             shared,
             end: None,
         };
@@ -321,7 +320,7 @@ impl<S: TokenSource> Drop for Lead<'_, S> {
 struct Carrier<S> {
     inner: Arc<Inner<S>>,
     number: u64,
-    request: TokenRequest,
+    key: Key,
     shared: Arc<Work<Outcome>>,
     end: Option<Outcome>,
 }
@@ -334,7 +333,7 @@ impl<S: TokenSource> Carrier<S> {
 
 impl<S> Drop for Carrier<S> {
     fn drop(&mut self) {
-        let flight = self.inner.state().take_flight(self.number, &self.request);
+        let flight = self.inner.state().take_flight(self.number, &self.key.0);
         // After the lock: what it holds may end with it, and then looks at the state.
         drop(flight);
         self.shared.end(self.end.take());
@@ -346,15 +345,19 @@ impl<S> Inner<S> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn usable(&self, request: &TokenRequest, now: DateTime<Utc>) -> Option<Held> {
+    /// Returns the token that will do, and the time at which it was valid.
+    fn usable(&self, request: &TokenRequest) -> Option<(Held, DateTime<Utc>)> {
         let tokens = self.tokens.load();
-        let held = tokens.iter().find(|held| held.key.is_of(request))?;
-        (now < held.token.expires_on && is_wanted(&held.token, request)).then(|| held.clone())
+        let mut tokens = tokens.iter();
+        let held =
+            tokens.find(|held| held.key.is_of(request) && is_wanted(&held.token, request))?;
+        let now = self.clock.now();
+        (now < held.token.expires_on).then(|| (held.clone(), now))
     }
 
     /// Puts `token` in the place of its predecessor. The caller holds the lock.
     fn keep(&self, key: Key, token: &AccessToken) {
-        let now = self.clock.now();
+        let now = token.obtained_on;
         let tokens = self.tokens.load();
         let stay = |held: &&Held| now < held.token.expires_on && !held.key.is_replaced_by(&key);
         let mut tokens: Vec<_> = tokens.iter().filter(stay).cloned().collect();
@@ -376,7 +379,7 @@ struct Landing<S> {
     inner: Arc<Inner<S>>,
     epoch: u64,
     number: u64,
-    request: TokenRequest,
+    key: Key,
     landed: bool,
 }
 
@@ -389,7 +392,7 @@ impl<S> Landing<S> {
             if let (Some(result), true) = (outcome, state.epoch == self.epoch) {
                 self.keep(&mut state, result);
             }
-            state.take_flight(self.number, &self.request)
+            state.take_flight(self.number, &self.key.0)
         };
         for tell in flight.into_iter().flat_map(|flight| flight.waiting) {
             // Who has gone away need not be told.
@@ -398,15 +401,15 @@ impl<S> Landing<S> {
     }
 
     fn keep(&self, state: &mut State, result: &Result<AccessToken, CredentialError>) {
-        let (inner, request) = (&self.inner, &self.request);
+        let (inner, request) = (&self.inner, &*self.key.0);
         match result {
             Ok(token) => {
                 state.slot(request).succeed();
-                inner.keep(Key::of(request), token);
+                inner.keep(self.key.clone(), token);
             }
             Err(error) => {
                 state.slot(request).fail(error);
-                if inner.usable(request, inner.clock.now()).is_some() {
+                if inner.usable(request).is_some() {
                     warn!(kind = ?error.kind(), codes = ?error.aadsts_codes(),
                         correlation_id = error.correlation_id(), "token.renewal.failure");
                 }
@@ -420,27 +423,25 @@ impl<S> Drop for Landing<S> {
         if self.landed {
             return;
         }
-        let flight = self.inner.state().take_flight(self.number, &self.request);
+        let flight = self.inner.state().take_flight(self.number, &self.key.0);
         // After the lock: what it holds may end with it, and then looks at the state.
         drop(flight);
     }
 }
 
 impl Key {
-    fn of(request: &TokenRequest) -> Self {
-        Self {
-            scopes: request.scopes.clone(),
-            claims: request.claims.clone(),
-        }
+    fn of(request: TokenRequest) -> Self {
+        Self(Arc::new(request))
     }
 
     fn is_of(&self, request: &TokenRequest) -> bool {
-        self.scopes == request.scopes && self.claims == request.claims
+        self.0.scopes == request.scopes && self.0.claims == request.claims
     }
 
     /// A claims challenge means that the plain token for the same scopes is refused from now on.
     fn is_replaced_by(&self, key: &Self) -> bool {
-        self.scopes == key.scopes && (self.claims.is_none() || self.claims == key.claims)
+        let (old, new) = (&self.0, &key.0);
+        old.scopes == new.scopes && (old.claims.is_none() || old.claims == new.claims)
     }
 }
 
@@ -448,7 +449,7 @@ impl State {
     fn slot(&mut self, request: &TokenRequest) -> &mut Slot {
         let at = self.slots.iter().position(|slot| slot.key.is_of(request));
         let at = at.unwrap_or_else(|| {
-            self.slots.push(Slot::new(Key::of(request)));
+            self.slots.push(Slot::new(Key::of(request.clone())));
             self.slots.len() - 1
         });
         &mut self.slots[at]
@@ -465,20 +466,17 @@ impl State {
     }
 
     /// Returns the work of the request with this number, if that has not landed.
-    fn on_its_way(&self, number: u64, request: &TokenRequest) -> Option<Arc<Work<Outcome>>> {
+    fn on_its_way(&self, number: u64, request: &TokenRequest) -> Option<(Key, Arc<Work<Outcome>>)> {
         let mut slots = self.slots.iter();
-        let flight = slots
-            .find(|slot| slot.key.is_of(request))?
-            .flight
-            .as_ref()?;
-        (flight.number == number).then(|| Arc::clone(&flight.work))
+        let slot = slots.find(|slot| slot.key.is_of(request))?;
+        let flight = slot.flight.as_ref()?;
+        (flight.number == number).then(|| (slot.key.clone(), Arc::clone(&flight.work)))
     }
 
     fn forget_idle(&mut self) {
-        let now = Instant::now();
         self.slots.retain(|slot| {
             let failed = slot.failed.as_ref();
-            slot.flight.is_some() || failed.is_some_and(|failed| failed.is_remembered(now))
+            slot.flight.is_some() || failed.is_some_and(Failed::is_remembered)
         });
     }
 }
@@ -522,8 +520,8 @@ impl Failed {
     }
 
     /// A slot that fails on and off remembers how often for a while after its pause.
-    fn is_remembered(&self, now: Instant) -> bool {
-        now < self.until + LONGEST_PAUSE * 4
+    fn is_remembered(&self) -> bool {
+        Instant::now() < self.until + LONGEST_PAUSE * 4
     }
 }
 
@@ -533,24 +531,32 @@ fn is_wanted(token: &AccessToken, request: &TokenRequest) -> bool {
         .is_none_or(|rejected| rejected < token.obtained_on)
 }
 
+/// Counts in milliseconds, which is several times as fast as to count in dates.
 fn refresh_on(token: &AccessToken) -> DateTime<Utc> {
-    let life = token.expires_on - token.obtained_on;
-    let margin = MARGIN.min(life / 2);
-    let latest = token.expires_on - margin;
-    let due = token.refresh_on.map_or(latest, |due| due.min(latest));
-    let youngest = token.obtained_on + YOUNGEST.min(life / 2);
-    (due - jitter(token, margin / SPREAD)).max(youngest)
+    let (start, end) = (
+        token.obtained_on.timestamp_millis(),
+        token.expires_on.timestamp_millis(),
+    );
+    let half = (end - start) / 2;
+    let margin = half.min(MARGIN.num_milliseconds());
+    let latest = end - margin;
+    let due = token
+        .refresh_on
+        .map_or(latest, |due| latest.min(due.timestamp_millis()));
+    let youngest = start + half.min(YOUNGEST.num_milliseconds());
+    let due = youngest.max(due - jitter(token, margin / SPREAD));
+    DateTime::from_timestamp_millis(due).unwrap_or(token.expires_on)
 }
 
 /// Hashed from the token, and so different for each connection and each replica.
-fn jitter(token: &AccessToken, within: TimeDelta) -> TimeDelta {
+fn jitter(token: &AccessToken, within: i64) -> i64 {
     let text = token.token.expose().as_bytes();
     // The end of a token is its signature, different in each.
     let end = &text[text.len().saturating_sub(64)..];
     let mut hasher = DefaultHasher::new();
     end.hash(&mut hasher);
     let share = i64::from(u16::try_from(hasher.finish() >> 48).unwrap_or(0));
-    TimeDelta::milliseconds(within.num_milliseconds() * share / i64::from(u16::MAX))
+    within * share / i64::from(u16::MAX)
 }
 
 impl<S> Clone for TokenCache<S> {

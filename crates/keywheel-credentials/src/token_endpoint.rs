@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Uri};
 use keywheel_core::{
     ClientSecret, Clock, Cloud, CredentialError, CredentialErrorKind, Entropy, FreshConnection,
@@ -246,7 +246,7 @@ impl TokenEndpoint {
         headers.insert(CONTENT_TYPE, FORM);
         headers.insert(ACCEPT, JSON);
         // Entra takes this id for its correlation id, and logs it even if its answer gets lost.
-        headers.insert(CLIENT_REQUEST_ID, RequestIds::header(request_id));
+        headers.insert(RequestIds::HEADER, RequestIds::header(request_id));
         if form.wants_fresh_connection() {
             request.extensions_mut().insert(FreshConnection);
         }
@@ -300,7 +300,6 @@ impl Proof<'_> {
     }
 }
 
-const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 

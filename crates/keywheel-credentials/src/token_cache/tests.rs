@@ -19,7 +19,6 @@ struct Source {
     failing: Mutex<Option<CredentialError>>,
 }
 
-#[async_trait]
 impl TokenSource for Source {
     async fn fetch(&self, _: &TokenRequest) -> Result<AccessToken, CredentialError> {
         let number = self.count.fetch_add(1, Ordering::SeqCst) + 1;
@@ -402,7 +401,6 @@ async fn a_panic_of_the_source_reaches_the_caller_as_an_error_and_is_not_for_eve
     #[derive(Debug)]
     struct Panics(AtomicUsize);
 
-    #[async_trait]
     impl TokenSource for Panics {
         async fn fetch(&self, _: &TokenRequest) -> Result<AccessToken, CredentialError> {
             assert!(self.0.fetch_add(1, Ordering::SeqCst) > 0, "the first time");

@@ -3,9 +3,9 @@ use std::mem;
 
 use bytes::Bytes;
 use keywheel_core::{ClientId, Scope, Secret};
-use url::form_urlencoded::Serializer;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 /// One token request, its fields encoded as they come (RFC 6749, appendix B).
 #[derive(Debug)]
@@ -13,13 +13,21 @@ pub(crate) struct Form {
     client: ClientId,
     fresh_connection: bool,
     grant_type: GrantType,
-    body: Zeroizing<String>,
+    body: Body,
     /// What the body holds that nobody should see.
     secrets: Vec<Secret>,
 }
 
-/// Room for all that comes with a client secret.
-const ROOM: usize = 512;
+/// Room for a scope, and for a client secret after it.
+const ROOM: usize = 160;
+
+/// What is encoded in a form; a blank as `%20`, which is read as `+` is.
+/// <https://url.spec.whatwg.org/#application-x-www-form-urlencoded-percent-encode-set>
+const SPECIAL: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'*')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_');
 
 /// What is given for the token (RFC 6749, section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,20 +62,27 @@ impl Form {
             client,
             fresh_connection: false,
             grant_type,
-            body: Zeroizing::new(String::with_capacity(ROOM)),
+            body: Body(String::with_capacity(ROOM)),
             secrets: Vec::new(),
         }
-        .with(
+        .with_plain(
             "client_id",
             client.as_uuid().hyphenated().encode_lower(&mut id),
         )
-        .with("grant_type", grant_type.as_str())
+        .with_plain("grant_type", grant_type.as_str())
         .with("scope", &scope(grant_type, scopes))
     }
 
     pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
-        self.make_room(name.len() + 3 * value.len() + 2);
-        Serializer::for_suffix(&mut *self.body, 0).append_pair(name, value);
+        self.begin(name, 3 * value.len());
+        self.body.0.extend(utf8_percent_encode(value, SPECIAL));
+        self
+    }
+
+    /// Adds a value of which nothing needs to be encoded.
+    fn with_plain(mut self, name: &'static str, value: &str) -> Self {
+        self.begin(name, value.len());
+        self.body.0.push_str(value);
         self
     }
 
@@ -119,23 +134,54 @@ impl Form {
         })
     }
 
-    /// Sees that `more` fits in. Moving a body to where there is room leaves nothing behind.
-    fn make_room(&mut self, more: usize) {
-        if self.body.capacity() - self.body.len() < more {
-            let mut body = String::with_capacity(self.body.len() + more + ROOM);
-            body.push_str(&self.body);
-            self.body = Zeroizing::new(body);
+    /// Adds the name of a field, and sees that a value of this length fits in. Moving a body to where there is
+    /// room leaves nothing behind.
+    fn begin(&mut self, name: &'static str, value: usize) {
+        let body = &self.body.0;
+        let more = name.len() + value + "&=".len();
+        if body.capacity() - body.len() < more {
+            self.body = self.body.copy(body.len() + more + ROOM);
         }
+        let body = &mut self.body.0;
+        if !body.is_empty() {
+            body.push('&');
+        }
+        body.push_str(name);
+        body.push('=');
     }
 }
 
-/// With the same room, for the proof that is added to each copy.
+/// A text that is overwritten when it goes.
+#[derive(Debug, Default)]
+struct Body(String);
+
+impl Body {
+    fn copy(&self, capacity: usize) -> Self {
+        let mut copy = String::with_capacity(capacity);
+        copy.push_str(&self.0);
+        Self(copy)
+    }
+}
+
+impl AsRef<[u8]> for Body {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        // Emptied first: what is not in use is overwritten at one go, what is in use byte by byte.
+        self.0.clear();
+        self.0.zeroize();
+    }
+}
+
+/// With room for the proof that is added to each copy.
 impl Clone for Form {
     fn clone(&self) -> Self {
-        let mut body = String::with_capacity(self.body.capacity());
-        body.push_str(&self.body);
         Self {
-            body: Zeroizing::new(body),
+            body: self.body.copy(self.body.0.len() + ROOM),
             secrets: self.secrets.clone(),
             ..*self
         }

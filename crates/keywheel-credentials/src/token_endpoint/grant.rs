@@ -51,10 +51,13 @@ impl Grant {
     }
 }
 
-/// Looks at all of it, some bytes at a time, which is faster than to stop at the first that is not.
+/// The least and the greatest byte speak for all, and are found many at a time.
 fn is_graphic(text: &str) -> bool {
     let bytes = text.bytes();
-    bytes.fold(true, |graphic, byte| graphic & byte.is_ascii_graphic())
+    let (least, greatest) = bytes.fold((b'!', b'~'), |(least, greatest), byte| {
+        (least.min(byte), greatest.max(byte))
+    });
+    (least, greatest) == (b'!', b'~')
 }
 
 /// `expires_in` counts from when the request was sent, so that the answer's delay can't make a token
