@@ -1,4 +1,5 @@
 mod claims;
+mod root;
 mod send;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use keywheel_core::{
     TokenCredential, TokenRequest,
 };
 
+use self::root::Root;
 use crate::application::ApplicationClient;
 use crate::batch::Batch;
 use crate::service_principal::ServicePrincipalClient;
@@ -28,8 +30,7 @@ pub struct GraphClient(Arc<Inner>);
 struct Inner {
     http: Arc<dyn HttpSend>,
     credential: Arc<dyn TokenCredential>,
-    /// The address up to and with the version, without a slash at its end.
-    base: String,
+    root: Root,
     token: TokenRequest,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -49,7 +50,7 @@ impl GraphClient {
         Self(Arc::new(Inner {
             http: Arc::new(http),
             credential: Arc::new(credential),
-            base: format!("{}/v1.0", cloud.graph().as_str().trim_end_matches('/')),
+            root: Root::new(cloud),
             token: TokenRequest::new(cloud.graph_scope()),
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(SystemEntropy::new()),
@@ -157,7 +158,7 @@ impl GraphClient {
     }
 
     pub(crate) fn base(&self) -> &str {
-        &self.0.base
+        self.0.root.as_str()
     }
 
     pub(crate) fn entropy(&self) -> &dyn Entropy {
@@ -176,7 +177,7 @@ impl GraphClient {
 impl fmt::Debug for GraphClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GraphClient")
-            .field("base", &self.0.base)
+            .field("base", &self.base())
             .finish_non_exhaustive()
     }
 }

@@ -4,7 +4,7 @@ mod lane;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use keywheel_core::Entropy;
 use tokio::time::{Instant, sleep};
 
@@ -133,14 +133,14 @@ impl Traffic {
 
     /// Learns from an answer.
     pub(crate) fn observe(&self, call: &Call, status: StatusCode, headers: &HeaderMap) {
-        let units = text(headers, "x-ms-resource-unit").and_then(|text| text.parse().ok());
+        let units = text(headers, &RESOURCE_UNIT).and_then(|text| text.parse().ok());
         self.state().settle(call.units, units.unwrap_or(call.units));
         self.heed(status, headers);
     }
 
     /// Learns from an answer how near the limits are.
     pub(crate) fn heed(&self, status: StatusCode, headers: &HeaderMap) {
-        let share = text(headers, "x-ms-throttle-limit-percentage");
+        let share = text(headers, &LIMIT_PERCENTAGE);
         let share: Option<f64> = share.and_then(|text| text.parse().ok());
         let throttled = status == StatusCode::TOO_MANY_REQUESTS;
         if share.is_none() && !throttled {
@@ -148,7 +148,7 @@ impl Traffic {
         }
         let state = &mut *self.state();
         if let Some(share) = share {
-            let scope = text(headers, "x-ms-throttle-scope");
+            let scope = text(headers, &SCOPE);
             state.usage.limit_percentage = Some(share);
             state.usage.scope = scope.map(|text| text.chars().take(200).collect());
         }
@@ -197,7 +197,11 @@ impl State {
     }
 }
 
-fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+const RESOURCE_UNIT: HeaderName = HeaderName::from_static("x-ms-resource-unit");
+const LIMIT_PERCENTAGE: HeaderName = HeaderName::from_static("x-ms-throttle-limit-percentage");
+const SCOPE: HeaderName = HeaderName::from_static("x-ms-throttle-scope");
+
+fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     headers.get(name)?.to_str().ok()
 }
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
 use keywheel_core::{AccessToken, RequestIds, TokenRequest, retry_after};
 use serde::de::DeserializeOwned;
@@ -153,28 +153,31 @@ impl GraphClient {
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = self.uri(call)?;
         let headers = request.headers_mut();
-        headers.reserve(5);
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        // With those that the transport adds.
+        headers.reserve(8);
+        headers.insert(ACCEPT, JSON);
         if call.method != Method::GET && !call.body.is_empty() {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(CONTENT_TYPE, JSON);
         }
         if call.eventual {
-            headers.insert("consistencylevel", HeaderValue::from_static("eventual"));
+            headers.insert(CONSISTENCY_LEVEL, HeaderValue::from_static("eventual"));
         }
-        headers.insert("client-request-id", id.0.clone());
+        headers.insert(RequestIds::HEADER, id.0.clone());
         headers.insert(AUTHORIZATION, bearer(token)?);
         Ok(request)
     }
 
     fn uri(&self, call: &Call) -> Result<Uri, GraphError> {
-        let text = match &call.target {
-            Target::Path(path) => format!("{}{path}", self.0.base),
-            Target::Link(link) => link.clone(),
+        let uri = match &call.target {
+            Target::Path(path) => self.0.root.with(path),
+            Target::Link(link) => Uri::try_from(link.as_str()).ok(),
         };
-        Uri::try_from(text)
-            .map_err(|_| GraphError::protocol("the address of the request is no URL; report it"))
+        uri.ok_or_else(|| GraphError::protocol("the address of the request is no URL; report it"))
     }
 }
+
+const CONSISTENCY_LEVEL: HeaderName = HeaderName::from_static("consistencylevel");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 impl Repeat {
     pub(crate) fn allows(self, error: &GraphError) -> bool {
