@@ -176,8 +176,7 @@ impl Default for Namespace {
 /// assert!("CI pipeline".parse::<Marker>().is_err());
 /// # Ok::<(), keywheel_connection::InvalidName>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(into = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Marker {
     connection: ConnectionId,
     generation: u64,
@@ -242,6 +241,12 @@ impl FromStr for Marker {
             field: "marker",
             problem: "not the display name of a secret that keywheel minted",
         })
+    }
+}
+
+impl Serialize for Marker {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
     }
 }
 

@@ -26,6 +26,7 @@ mod record;
 mod seal;
 mod sink;
 mod store;
+mod write;
 
 pub use self::event::{
     Actor, BrokenJournal, Digest, Entry, Event, EventKind, EventSink, JournalHead, UnreadableEvent,
