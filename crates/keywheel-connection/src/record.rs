@@ -13,7 +13,7 @@ pub use self::rotation::{
     Rotation, RotationRequest, RotationSettings, Run, Seconds, Trouble, TroubleKind,
 };
 pub use self::secrets::{Credential, Held, Origin, Secrets};
-use crate::{ConnectionId, ConnectionName, JournalHead, Namespace, SealContext};
+use crate::{ConnectionId, ConnectionName, JournalHead, Namespace, SealContext, read};
 
 /// A stored way into one tenant, and the state of its rotation: the unit of every save.
 ///
@@ -38,6 +38,7 @@ pub struct Connection {
     /// means that the application was deleted and made again.
     pub application: Option<ApplicationObjectId>,
     /// When the connection was created.
+    #[serde(deserialize_with = "read::instant")]
     pub created_at: DateTime<Utc>,
     /// What it authenticates with.
     pub credential: Credential,
