@@ -19,6 +19,7 @@
 pub mod conformance;
 mod event;
 mod id;
+mod instant;
 mod issuer;
 mod memory;
 mod read;
@@ -26,7 +27,6 @@ mod record;
 mod seal;
 mod sink;
 mod store;
-mod write;
 
 pub use self::event::{
     Actor, BrokenJournal, Digest, Entry, Event, EventKind, EventSink, JournalHead, UnreadableEvent,

@@ -13,7 +13,7 @@ pub use self::rotation::{
     Rotation, RotationRequest, RotationSettings, Run, Seconds, Trouble, TroubleKind,
 };
 pub use self::secrets::{Credential, Held, Origin, Secrets};
-use crate::{ConnectionId, ConnectionName, JournalHead, Namespace, SealContext, write};
+use crate::{ConnectionId, ConnectionName, JournalHead, Namespace, SealContext, instant};
 
 /// A stored way into one tenant, and the state of its rotation: the unit of every save.
 ///
@@ -38,7 +38,7 @@ pub struct Connection {
     /// means that the application was deleted and made again.
     pub application: Option<ApplicationObjectId>,
     /// When the connection was created.
-    #[serde(serialize_with = "write::date")]
+    #[serde(with = "instant")]
     pub created_at: DateTime<Utc>,
     /// What it authenticates with.
     pub credential: Credential,

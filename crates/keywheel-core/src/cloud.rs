@@ -29,7 +29,7 @@ use crate::{Scope, TenantId};
 /// # Ok::<(), keywheel_core::InvalidId>(())
 /// ```
 ///
-/// Clones share it: every copy of a connection has one.
+/// Clones share it: there are few clouds, and every connection names one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cloud(Arc<Parts>);
 
@@ -188,13 +188,13 @@ impl Cloud {
         }
 
         Ok(known.map(Self::preset).unwrap_or_else(|| {
-            Self::new(Parts {
+            Self(Arc::new(Parts {
                 name: None,
                 authority,
                 graph,
                 resource: PUBLIC.graph.to_owned(),
                 exchange_audience: PUBLIC.exchange_audience.to_owned(),
-            })
+            }))
         }))
     }
 
@@ -275,7 +275,7 @@ impl Cloud {
     }
 
     fn tenanted(&self, tenant: &TenantId, path: &[&str]) -> Url {
-        let mut url = self.authority().clone();
+        let mut url = self.0.authority.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().push(tenant.as_str()).extend(path);
         }
@@ -284,32 +284,28 @@ impl Cloud {
 
     fn sovereign(preset: &Preset, graph: &Url) -> Result<Self, InvalidCloud> {
         let graph = endpoint("Graph endpoint", graph)?;
-        Ok(Self::new(Parts {
+        Ok(Self(Arc::new(Parts {
             name: Some(preset.name),
             authority: parse(preset.authority),
             resource: graph.as_str().trim_end_matches('/').to_owned(),
             graph,
             exchange_audience: preset.exchange_audience.to_owned(),
-        }))
+        })))
     }
 
     fn preset(preset: &Preset) -> Self {
-        let same = |cloud: &&Self| cloud.name() == Some(preset.name);
+        let same = |cloud: &&Self| cloud.0.name == Some(preset.name);
         CLOUDS.iter().find(same).expect("one for each").clone()
     }
 
     fn parsed(preset: &Preset) -> Self {
-        Self::new(Parts {
+        Self(Arc::new(Parts {
             name: Some(preset.name),
             authority: parse(preset.authority),
             graph: parse(preset.graph),
             resource: preset.graph.to_owned(),
             exchange_audience: preset.exchange_audience.to_owned(),
-        })
-    }
-
-    fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        }))
     }
 }
 
@@ -374,7 +370,7 @@ impl Serialize for Cloud {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match PRESETS
             .iter()
-            .find(|preset| self.name() == Some(preset.name))
+            .find(|preset| self.0.name == Some(preset.name))
         {
             Some(preset) => serializer.serialize_str(preset.name),
             None => Addresses::from(self).serialize(serializer),
@@ -426,13 +422,15 @@ struct Addresses {
 impl From<&Cloud> for Addresses {
     fn from(Cloud(parts): &Cloud) -> Self {
         let resource = Url::parse(&parts.resource);
-        // A sovereign cloud's own audience follows from its authority.
-        let own_audience = parts.name.is_none().then_some(&parts.exchange_audience);
         Self {
             authority: parts.authority.clone(),
             graph: parts.graph.clone(),
             resource: resource.unwrap_or_else(|_| Cloud::public().graph().clone()),
-            exchange_audience: own_audience.cloned(),
+            // A sovereign cloud's own audience follows from its authority.
+            exchange_audience: match parts.name {
+                Some(_) => None,
+                None => Some(parts.exchange_audience.clone()),
+            },
         }
     }
 }
