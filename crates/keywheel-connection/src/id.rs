@@ -111,6 +111,13 @@ macro_rules! name {
             }
         }
 
+        impl From<$name> for Arc<str> {
+            /// Copies nothing: clones of a name share its text.
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
         impl FromStr for $name {
             type Err = InvalidName;
 

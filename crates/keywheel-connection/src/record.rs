@@ -128,9 +128,14 @@ impl Connection {
     }
 }
 
+/// Room for nearly every journal entry.
+const ROOM: usize = 512;
+
 /// Writes one of our own types, none of which can fail.
 pub(crate) fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("our types have only text keys")
+    let mut text = Vec::with_capacity(ROOM);
+    serde_json::to_writer(&mut text, value).expect("our types have only text keys");
+    String::from_utf8(text).expect("JSON is text")
 }
 
 fn check_format(text: &str) -> Result<(), DecodeError> {
