@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use chrono::{NaiveDate, TimeDelta};
 use keywheel_connection::{
     Cause, Connection, ConnectionId, Debt, DebtReason, Entry, Marker, Mode, NewSecret, Phase,
