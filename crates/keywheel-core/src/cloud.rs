@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
@@ -28,8 +28,13 @@ use crate::{Scope, TenantId};
 /// assert_eq!(cloud.graph_scope().as_str(), "https://graph.microsoft.us/.default");
 /// # Ok::<(), keywheel_core::InvalidId>(())
 /// ```
+///
+/// Clones share it: there are few clouds, and every connection names one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Cloud {
+pub struct Cloud(Arc<Parts>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Parts {
     name: Option<&'static str>,
     authority: Url,
     graph: Url,
@@ -182,62 +187,66 @@ impl Cloud {
             return Self::sovereign(preset, &graph);
         }
 
-        Ok(known.map(Self::preset).unwrap_or_else(|| Self {
-            name: None,
-            authority,
-            graph,
-            resource: PUBLIC.graph.to_owned(),
-            exchange_audience: PUBLIC.exchange_audience.to_owned(),
+        Ok(known.map(Self::preset).unwrap_or_else(|| {
+            Self(Arc::new(Parts {
+                name: None,
+                authority,
+                graph,
+                resource: PUBLIC.graph.to_owned(),
+                exchange_audience: PUBLIC.exchange_audience.to_owned(),
+            }))
         }))
     }
 
     /// Sets the resource that tokens for Graph are asked for, as in `https://graph.microsoft.com`.
     #[must_use]
     pub fn with_graph_resource(mut self, resource: &Url) -> Self {
+        let parts = Arc::make_mut(&mut self.0);
         resource
             .as_str()
             .trim_end_matches('/')
-            .clone_into(&mut self.resource);
-        self.name = None;
+            .clone_into(&mut parts.resource);
+        parts.name = None;
         self
     }
 
     /// Sets the audience that a federated identity credential has.
     #[must_use]
     pub fn with_exchange_audience(mut self, audience: impl Into<String>) -> Self {
-        self.exchange_audience = audience.into();
-        self.name = None;
+        let parts = Arc::make_mut(&mut self.0);
+        parts.exchange_audience = audience.into();
+        parts.name = None;
         self
     }
 
     /// Returns the name of one of Microsoft's clouds, or `None` for addresses of your own.
     #[must_use]
     pub fn name(&self) -> Option<&'static str> {
-        self.name
+        self.0.name
     }
 
     /// Returns the authority host, as in `https://login.microsoftonline.com/`.
     #[must_use]
     pub fn authority(&self) -> &Url {
-        &self.authority
+        &self.0.authority
     }
 
     /// Returns the root of Microsoft Graph, without a version.
     #[must_use]
     pub fn graph(&self) -> &Url {
-        &self.graph
+        &self.0.graph
     }
 
     /// Returns the scope of a Graph token: `{resource}/.default`.
     #[must_use]
     pub fn graph_scope(&self) -> Scope {
-        Scope::default_of(&self.resource)
+        Scope::default_of(&self.0.resource)
     }
 
     /// Returns the audience that a federated identity credential has in this cloud.
     #[must_use]
     pub fn exchange_audience(&self) -> &str {
-        &self.exchange_audience
+        &self.0.exchange_audience
     }
 
     /// Returns the v2.0 token endpoint of `tenant`; client assertions carry it as `aud`.
@@ -266,7 +275,7 @@ impl Cloud {
     }
 
     fn tenanted(&self, tenant: &TenantId, path: &[&str]) -> Url {
-        let mut url = self.authority.clone();
+        let mut url = self.0.authority.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().push(tenant.as_str()).extend(path);
         }
@@ -275,28 +284,28 @@ impl Cloud {
 
     fn sovereign(preset: &Preset, graph: &Url) -> Result<Self, InvalidCloud> {
         let graph = endpoint("Graph endpoint", graph)?;
-        Ok(Self {
+        Ok(Self(Arc::new(Parts {
             name: Some(preset.name),
             authority: parse(preset.authority),
             resource: graph.as_str().trim_end_matches('/').to_owned(),
             graph,
             exchange_audience: preset.exchange_audience.to_owned(),
-        })
+        })))
     }
 
     fn preset(preset: &Preset) -> Self {
-        let same = |cloud: &&Self| cloud.name == Some(preset.name);
+        let same = |cloud: &&Self| cloud.0.name == Some(preset.name);
         CLOUDS.iter().find(same).expect("one for each").clone()
     }
 
     fn parsed(preset: &Preset) -> Self {
-        Self {
+        Self(Arc::new(Parts {
             name: Some(preset.name),
             authority: parse(preset.authority),
             graph: parse(preset.graph),
             resource: preset.graph.to_owned(),
             exchange_audience: preset.exchange_audience.to_owned(),
-        }
+        }))
     }
 }
 
@@ -359,9 +368,12 @@ fn is_loopback(url: &Url) -> bool {
 
 impl Serialize for Cloud {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match PRESETS.iter().find(|preset| self.name == Some(preset.name)) {
+        match PRESETS
+            .iter()
+            .find(|preset| self.0.name == Some(preset.name))
+        {
             Some(preset) => serializer.serialize_str(preset.name),
-            None => Addresses::from(self.clone()).serialize(serializer),
+            None => Addresses::from(self).serialize(serializer),
         }
     }
 }
@@ -407,14 +419,18 @@ struct Addresses {
     exchange_audience: Option<String>,
 }
 
-impl From<Cloud> for Addresses {
-    fn from(cloud: Cloud) -> Self {
+impl From<&Cloud> for Addresses {
+    fn from(Cloud(parts): &Cloud) -> Self {
+        let resource = Url::parse(&parts.resource);
         Self {
-            authority: cloud.authority,
-            graph: cloud.graph,
-            resource: Url::parse(&cloud.resource).unwrap_or_else(|_| Cloud::public().graph),
+            authority: parts.authority.clone(),
+            graph: parts.graph.clone(),
+            resource: resource.unwrap_or_else(|_| Cloud::public().graph().clone()),
             // A sovereign cloud's own audience follows from its authority.
-            exchange_audience: cloud.name.is_none().then_some(cloud.exchange_audience),
+            exchange_audience: match parts.name {
+                Some(_) => None,
+                None => Some(parts.exchange_audience.clone()),
+            },
         }
     }
 }
@@ -434,7 +450,7 @@ impl TryFrom<Addresses> for Cloud {
             Some(audience) => cloud
                 .with_graph_resource(&resource)
                 .with_exchange_audience(audience),
-            None if cloud.name.is_some() => cloud,
+            None if cloud.name().is_some() => cloud,
             None => cloud.with_graph_resource(&resource),
         })
     }

@@ -44,23 +44,28 @@ impl Stored {
     }
 
     pub(crate) fn decode(self) -> Result<Versioned, StoreError> {
-        let connection = Connection::decode(&self.record);
-        Ok(Versioned {
-            connection: connection.map_err(|error| unreadable(self.id, error))?,
-            version: self.version,
-        })
+        decode(self.id, self.version, &self.record)
     }
 
-    /// Returns `None` for a record that can't be read, and logs its id.
     pub(crate) fn decode_or_log(self) -> Option<Versioned> {
-        let id = self.id;
-        let decoded = self.decode();
-        decoded
-            .inspect_err(
-                |error| tracing::error!(connection = %id, %error, "store.record.passed_over"),
-            )
-            .ok()
+        decode_or_log(self.id, self.version, &self.record)
     }
+}
+
+fn decode(id: ConnectionId, version: Version, record: &str) -> Result<Versioned, StoreError> {
+    let connection = Connection::decode(record).map_err(|error| unreadable(id, error))?;
+    Ok(Versioned {
+        connection,
+        version,
+    })
+}
+
+/// Returns `None` for a record that can't be read, and logs its id.
+pub(crate) fn decode_or_log(id: ConnectionId, version: Version, record: &str) -> Option<Versioned> {
+    let decoded = decode(id, version, record);
+    decoded
+        .inspect_err(|error| tracing::error!(connection = %id, %error, "store.record.passed_over"))
+        .ok()
 }
 
 fn unreadable(id: ConnectionId, error: DecodeError) -> StoreError {

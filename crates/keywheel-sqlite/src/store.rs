@@ -16,7 +16,9 @@ use crate::error::closed;
 use crate::read::{self, Range};
 use crate::reader::Readers;
 use crate::row::Stored;
-use crate::write::{Acknowledge, Change, Create, Lead, Release, Renew, TakeDue, TakeOne, Taken};
+use crate::write::{
+    Acknowledge, Change, Claims, Create, Lead, Release, Renew, TakeDue, TakeOne, Taken,
+};
 use crate::writer::{Opening, Writer};
 use crate::{SqliteStoreBuilder, file};
 
@@ -171,9 +173,9 @@ impl ConnectionStore for SqliteStore {
         let due = TakeDue::new(holder, limit, span, ahead);
         let written = self.0.writer.write(due);
         // To decode records takes about as long as to write and commit their leases: it is done meanwhile.
-        let decoded = early.await.ok().map(decode);
+        let decoded = early.await.ok().map(Claims::decode);
         match written.await? {
-            Some(anew) => Ok(decode(anew)),
+            Some(anew) => Ok(anew.decode()),
             None => decoded.ok_or_else(closed),
         }
     }
@@ -236,14 +238,4 @@ impl ConnectionStore for SqliteStore {
     async fn due_hint(&self) {
         self.0.due.notified().await;
     }
-}
-
-/// Decodes what can be read. The rest stays leased, so that it is not in the way of others.
-fn decode(taken: Vec<Taken>) -> Vec<Claimed> {
-    let mut claims = Vec::with_capacity(taken.len());
-    claims.extend(taken.into_iter().filter_map(|Taken { lease, stored }| {
-        let stored = stored.decode_or_log()?;
-        Some(Claimed { lease, stored })
-    }));
-    claims
 }

@@ -1,14 +1,15 @@
 use std::cell::Cell;
+use std::ops::Range;
 use std::time::Duration;
 
 use keywheel_connection::{
-    Connection, ConnectionId, Consumer, Cursor, Entry, Fence, Holder, Lease, LeaseChange, Save,
-    StoreError, Tombstone, Version, Wake,
+    Claimed, Connection, ConnectionId, Consumer, Cursor, Entry, Fence, Holder, Lease, LeaseChange,
+    Save, StoreError, Tombstone, Version, Wake,
 };
 use rusqlite::{OptionalExtension, Row, params};
 use tokio::sync::oneshot;
 
-use crate::row::{Stored, count, instant, micros, uncount};
+use crate::row::{Stored, count, decode_or_log, id, instant, micros, uncount};
 
 /// One write. All of it is made, or none.
 pub(crate) trait Write: Send + 'static {
@@ -206,6 +207,16 @@ impl Place {
         self
     }
 
+    /// Returns the lease that [`taken`](Self::taken) gave.
+    fn lease(&self, connection: ConnectionId, holder: Holder, span: Duration) -> Lease {
+        Lease {
+            connection,
+            holder,
+            fence: Fence(uncount(self.fence)),
+            span,
+        }
+    }
+
     fn hold(&mut self, holder: Holder, now: i64, span: Duration) {
         self.held = Some(Held {
             by: *holder.as_uuid().as_bytes(),
@@ -215,21 +226,41 @@ impl Place {
     }
 }
 
-/// A connection that was claimed, not decoded yet.
+/// A connection that was leased, not decoded yet.
 pub(crate) struct Taken {
     pub(crate) lease: Lease,
     pub(crate) stored: Stored,
 }
 
-impl Taken {
-    fn new(place: &Place, stored: Stored, holder: Holder, span: Duration) -> Self {
-        let lease = Lease {
-            connection: stored.id,
-            holder,
-            fence: Fence(uncount(place.fence)),
-            span,
-        };
-        Self { lease, stored }
+/// Connections that were claimed, not decoded yet. Their records share one text: memory that one thread takes
+/// and another one gives back, for each of them, is dear.
+#[derive(Default)]
+pub(crate) struct Claims {
+    leases: Vec<(Lease, Version, Range<usize>)>,
+    records: String,
+}
+
+impl Claims {
+    /// Reads the columns `version, record` after another one.
+    fn read(&mut self, row: &Row<'_>, lease: Lease) -> rusqlite::Result<()> {
+        let begin = self.records.len();
+        self.records.push_str(row.get_ref(2)?.as_str()?);
+        let range = begin..self.records.len();
+        let version = Version(uncount(row.get(1)?));
+        self.leases.push((lease, version, range));
+        Ok(())
+    }
+
+    /// Decodes what can be read. The rest stays leased, so that it is not in the way of others.
+    pub(crate) fn decode(self) -> Vec<Claimed> {
+        let mut claims = Vec::with_capacity(self.leases.len());
+        for (lease, version, range) in self.leases {
+            let record = &self.records[range];
+            if let Some(stored) = decode_or_log(lease.connection, version, record) {
+                claims.push(Claimed { lease, stored });
+            }
+        }
+        claims
     }
 }
 
@@ -417,7 +448,8 @@ impl Write for TakeOne {
         let place = place.taken(self.holder, to.now, self.span);
         to.write_due([&place])?;
         let stored = to.stored(place.row)?;
-        Ok(Taken::new(&place, stored, self.holder, self.span))
+        let lease = place.lease(self.id, self.holder, self.span);
+        Ok(Taken { lease, stored })
     }
 }
 
@@ -425,7 +457,7 @@ pub(crate) struct TakeDue {
     holder: Holder,
     limit: u32,
     span: Duration,
-    ahead: Cell<Option<oneshot::Sender<Vec<Taken>>>>,
+    ahead: Cell<Option<oneshot::Sender<Claims>>>,
 }
 
 impl TakeDue {
@@ -434,7 +466,7 @@ impl TakeDue {
         holder: Holder,
         limit: u32,
         span: Duration,
-        ahead: oneshot::Sender<Vec<Taken>>,
+        ahead: oneshot::Sender<Claims>,
     ) -> Self {
         let ahead = Cell::new(Some(ahead));
         Self {
@@ -448,7 +480,7 @@ impl TakeDue {
 
 impl Write for TakeDue {
     /// What a later attempt took, after an earlier one was rolled back: what that one handed out does not hold.
-    type Output = Option<Vec<Taken>>;
+    type Output = Option<Claims>;
 
     fn apply(&self, to: &mut Writing<'_>) -> Result<Self::Output, Fault> {
         // The index of what is due comes first, whatever SQLite thinks of it.
@@ -456,15 +488,16 @@ impl Write for TakeDue {
                    FROM due CROSS JOIN connection USING (row)
                    WHERE claimable_at <= ?1 ORDER BY claimable_at LIMIT ?2";
         let mut statement = to.connection.prepare_cached(sql)?;
-        let due = statement.query_map(params![to.now, self.limit], |row| {
+        let mut due = statement.query(params![to.now, self.limit])?;
+        let (mut places, mut claims) = (Vec::new(), Claims::default());
+        while let Some(row) = due.next()? {
             let place = Place::due(row)?.taken(self.holder, to.now, self.span);
-            let taken = Taken::new(&place, Stored::read(row)?, self.holder, self.span);
-            Ok((place, taken))
-        })?;
-        let (places, taken): (Vec<_>, Vec<_>) = due.collect::<Result<_, _>>()?;
+            claims.read(row, place.lease(id(row.get(0)?), self.holder, self.span))?;
+            places.push(place);
+        }
         let anew = match self.ahead.take() {
-            Some(ahead) => ahead.send(taken).err(),
-            None => Some(taken),
+            Some(ahead) => ahead.send(claims).err(),
+            None => Some(claims),
         };
         to.write_due(&places)?;
         Ok(anew)
@@ -581,8 +614,10 @@ mod tests {
         .unwrap();
         let (ahead, mut early) = oneshot::channel();
         let due = TakeDue::new(Uuid::from_u128(1).into(), 10, Duration::from_secs(1), ahead);
-        let fences =
-            |taken: Vec<Taken>| -> Vec<_> { taken.iter().map(|taken| taken.lease.fence).collect() };
+        let fences = |claims: Claims| -> Vec<_> {
+            let leases = claims.leases.iter();
+            leases.map(|(lease, ..)| lease.fence).collect()
+        };
 
         let take = || {
             let transaction = file.unchecked_transaction().unwrap();

@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::read::{self, Tagged};
-use crate::{Marker, Origin, RotationId, Sealed};
+use crate::{Marker, Origin, RotationId, Sealed, instant};
 
 /// The rotation of a connection's client secret: what is wanted, and how far it got.
 ///
@@ -29,6 +29,7 @@ pub struct Rotation {
     /// Whether the rotation that runs is to be given up, unless its secret is in use already.
     pub abort: bool,
     /// Since when the connection is to be deleted, with all the secrets that we minted.
+    #[serde(default, with = "instant::optional")]
     pub farewell: Option<DateTime<Utc>>,
 
     /// Whether everything that must go before the connection is deleted is a debt, or was.
@@ -36,6 +37,7 @@ pub struct Rotation {
     pub took_leave: bool,
     /// When the last rotation began, the connection was enrolled, or its plan changed: due dates up to here
     /// are done with.
+    #[serde(with = "instant")]
     pub since: DateTime<Utc>,
     /// The rotation that has begun and is not confirmed.
     pub run: Option<Run>,
@@ -175,6 +177,7 @@ pub enum Mode {
 #[non_exhaustive]
 pub struct Pause {
     /// Since when.
+    #[serde(with = "instant")]
     pub since: DateTime<Utc>,
     /// Why, in the words of who paused.
     pub reason: String,
@@ -200,6 +203,7 @@ pub struct RotationRequest {
     /// Why.
     pub cause: Cause,
     /// When it was asked for.
+    #[serde(with = "instant")]
     pub at: DateTime<Utc>,
 }
 
@@ -253,6 +257,7 @@ pub struct Offer {
     /// Where it came from.
     pub origin: Origin,
     /// When it ends, if known.
+    #[serde(default, with = "instant::optional")]
     pub end: Option<DateTime<Utc>>,
 }
 
@@ -285,10 +290,12 @@ pub struct Delivery {
     /// The name of the sink.
     pub sink: String,
     /// Since when.
+    #[serde(with = "instant")]
     pub since: DateTime<Utc>,
     /// How many attempts failed.
     pub attempts: u32,
     /// When to try next.
+    #[serde(with = "instant")]
     pub next_at: DateTime<Utc>,
 }
 
@@ -314,14 +321,16 @@ pub struct Run {
     /// Why it runs.
     pub cause: Cause,
     /// When it began.
+    #[serde(with = "instant")]
     pub started_at: DateTime<Utc>,
     /// When the new secret became the current one.
+    #[serde(default, with = "instant::optional")]
     pub promoted_at: Option<DateTime<Utc>>,
     /// How many new secrets were given up because Entra never accepted them.
     #[serde(default)]
     pub quarantined: u32,
     /// When another one may be minted in their place.
-    #[serde(default)]
+    #[serde(default, with = "instant::optional")]
     pub mint_after: Option<DateTime<Utc>>,
 }
 
@@ -354,6 +363,7 @@ pub enum Phase {
         /// The display name of the call.
         marker: Marker,
         /// When the intent was stored.
+        #[serde(serialize_with = "instant::serialize")]
         since: DateTime<Utc>,
     },
     /// The new secret is stored, and is being proven.
@@ -396,6 +406,7 @@ pub(crate) enum PhaseName {
 #[derive(Deserialize)]
 struct Intent {
     marker: Marker,
+    #[serde(with = "instant")]
     since: DateTime<Utc>,
 }
 
@@ -412,8 +423,10 @@ pub struct Candidate {
     /// The secret.
     pub sealed: Sealed,
     /// When Entra stops accepting it: what Graph answered, not what was asked for.
+    #[serde(default, with = "instant::optional")]
     pub end: Option<DateTime<Utc>>,
     /// Since when it is a candidate.
+    #[serde(with = "instant")]
     pub since: DateTime<Utc>,
     /// How many tokens in a row were obtained with it.
     pub proofs: u8,
@@ -422,10 +435,12 @@ pub struct Candidate {
     /// How many times in a row Entra refused it.
     pub refusals: u32,
     /// Since when Entra refuses it.
+    #[serde(default, with = "instant::optional")]
     pub refused_since: Option<DateTime<Utc>>,
     /// The sinks that have it already.
     pub published: Vec<String>,
     /// When to try it next.
+    #[serde(with = "instant")]
     pub next_at: DateTime<Utc>,
 }
 
@@ -484,8 +499,10 @@ pub struct Debt {
     /// Why it must go.
     pub reason: DebtReason,
     /// Since when that is so.
+    #[serde(with = "instant")]
     pub since: DateTime<Utc>,
     /// Not before this: the end of the grace.
+    #[serde(with = "instant")]
     pub due: DateTime<Utc>,
     /// How many calls did not settle it.
     pub attempts: u32,
@@ -494,6 +511,7 @@ pub struct Debt {
     /// Whether Graph said that there is no such secret, which is to be confirmed by reads.
     pub unconfirmed: bool,
     /// When to try next.
+    #[serde(with = "instant")]
     pub next_at: DateTime<Utc>,
 }
 
@@ -546,12 +564,14 @@ pub struct DeadMarker {
     /// The display name of the call.
     pub marker: Marker,
     /// When the call was made, at the latest.
+    #[serde(with = "instant")]
     pub since: DateTime<Utc>,
     /// Whether minting may go on.
     pub settled: bool,
     /// How many reads in a row did not show it.
     pub absent_reads: u8,
     /// When to look next.
+    #[serde(with = "instant")]
     pub next_at: DateTime<Utc>,
 }
 
@@ -581,6 +601,7 @@ pub struct Trouble {
     /// What happened and what to do next, in words, with Entra's or Graph's code and correlation id.
     pub message: String,
     /// When it happened first.
+    #[serde(with = "instant")]
     pub since: DateTime<Utc>,
     /// How many times in a row.
     pub attempts: u32,
@@ -588,6 +609,7 @@ pub struct Trouble {
     #[serde(default)]
     pub refusals: u32,
     /// When it is tried again.
+    #[serde(with = "instant")]
     pub retry_at: DateTime<Utc>,
 }
 
@@ -669,10 +691,13 @@ pub struct Completed {
     /// Why it ran.
     pub cause: Cause,
     /// When it began.
+    #[serde(with = "instant")]
     pub started_at: DateTime<Utc>,
     /// When the new secret became the current one.
+    #[serde(with = "instant")]
     pub promoted_at: DateTime<Utc>,
     /// When the old one was confirmed to be gone.
+    #[serde(with = "instant")]
     pub confirmed_at: DateTime<Utc>,
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures_util::future::{join_all, poll_immediate};
 use keywheel_connection::conformance::sample;
-use keywheel_connection::{ConnectionStore, ConnectionStoreExt, Page, Save, StoreErrorKind};
+use keywheel_connection::{ConnectionStore, ConnectionStoreExt, Fence, Page, Save, StoreErrorKind};
 use keywheel_core::{Clock, SystemClock};
 use keywheel_sqlite::SqliteStore;
 use keywheel_testkit::{MEDDLING, Secrets, cases, check_damaged_records, check_meddling, fixture};
@@ -188,6 +188,34 @@ async fn a_poll_is_one_indexed_read() {
     }
 
     assert_eq!(fs::metadata(&log).unwrap().len(), before);
+}
+
+/// Although its records are decoded before: the next claim finds everything as it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_whose_commit_fails_takes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keywheel.db");
+    let store = open(&path).await;
+    rows::fill(&store, &path, 10, Some(SystemClock::new().now())).await;
+    let claim = || store.claim_due(sample::holder(1), 64, Duration::from_secs(60));
+    // A reference to what is absent, which SQLite looks for no sooner than at the commit.
+    let refuse = "CREATE TABLE absent (row INTEGER PRIMARY KEY);
+        CREATE TABLE refusal (row REFERENCES absent DEFERRABLE INITIALLY DEFERRED);
+        CREATE TRIGGER refuse AFTER UPDATE ON due BEGIN INSERT INTO refusal VALUES (NEW.row); END";
+    rows::open(&path).execute_batch(refuse).unwrap();
+
+    let error = claim().await.unwrap_err();
+
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{error}");
+    rows::open(&path)
+        .execute_batch("DROP TRIGGER refuse")
+        .unwrap();
+    let fences = claim()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|claimed| claimed.lease.fence);
+    assert_eq!(fences.collect::<Vec<_>>(), [Fence(1); 10]);
 }
 
 /// What is saved while another commit runs goes into the next one together.
