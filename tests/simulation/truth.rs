@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use chrono::{NaiveDate, TimeDelta};
 use keywheel_connection::{
     Cause, Connection, ConnectionId, Debt, DebtReason, Entry, Marker, Mode, NewSecret, Phase,
@@ -146,7 +144,7 @@ impl State {
             return;
         };
         let mut record = self.truth.records.swap_remove(index);
-        let before = std::mem::replace(&mut record.connection, Arc::new(after.clone()));
+        let before = record.replace(save);
         record.deleted |= save.deletes;
         for key_id in given(after) {
             if record.adopted_at(key_id).is_none() {

@@ -12,6 +12,7 @@ use crate::read;
 use crate::record::json;
 use crate::{
     Cause, Connection, ConnectionId, ConnectionName, DebtReason, Marker, RotationId, Trouble,
+    instant,
 };
 
 /// Something that happened to a connection.
@@ -31,6 +32,7 @@ pub struct Event {
     /// Counts the events of the connection, from 1 and without gaps.
     pub seq: u64,
     /// When it happened.
+    #[serde(with = "instant")]
     pub at: DateTime<Utc>,
     /// Who did it.
     pub actor: Actor,
@@ -94,6 +96,7 @@ pub enum EventKind {
         /// Its thumbprint, as the portal shows it.
         thumbprint: String,
         /// When it ends.
+        #[serde(with = "instant")]
         end: DateTime<Utc>,
     },
     /// Somebody asked for a rotation.
@@ -126,6 +129,7 @@ pub enum EventKind {
         /// The new secret.
         key_id: KeyId,
         /// When it ends.
+        #[serde(default, with = "instant::optional")]
         end: Option<DateTime<Utc>>,
     },
     /// It is not known whether a secret was minted. Reading will tell.
@@ -134,6 +138,7 @@ pub enum EventKind {
         /// The display name to look for.
         marker: Marker,
         /// No other secret is minted before then, unless it is found.
+        #[serde(with = "instant")]
         settle_until: DateTime<Utc>,
     },
     /// A token was obtained with the new secret.
@@ -160,6 +165,7 @@ pub enum EventKind {
         /// How many times in a row.
         refusals: u32,
         /// When it is tried again.
+        #[serde(with = "instant")]
         retry_at: DateTime<Utc>,
     },
     /// The new secret was never accepted. It will be removed, and another one minted.
@@ -182,6 +188,7 @@ pub enum EventKind {
         /// The one that it replaced.
         previous_key_id: Option<KeyId>,
         /// When the replaced one is to be revoked.
+        #[serde(with = "instant")]
         revoke_at: DateTime<Utc>,
     },
     /// A secret is gone: the directory said so, or several reads agree.
@@ -212,6 +219,7 @@ pub enum EventKind {
         /// The current secret.
         key_id: Option<KeyId>,
         /// When the next one is due.
+        #[serde(default, with = "instant::optional")]
         next: Option<DateTime<Utc>>,
     },
     /// A step failed.
@@ -266,6 +274,7 @@ pub enum EventKind {
         /// The secret.
         key_id: Option<KeyId>,
         /// When it ends.
+        #[serde(with = "instant")]
         end: DateTime<Utc>,
         /// In how many days, at most: 60, 30, 14, 7, 3 or 1.
         days: u16,

@@ -111,6 +111,13 @@ macro_rules! name {
             }
         }
 
+        impl From<$name> for Arc<str> {
+            /// Copies nothing: clones of a name share its text.
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
         impl FromStr for $name {
             type Err = InvalidName;
 
@@ -176,8 +183,7 @@ impl Default for Namespace {
 /// assert!("CI pipeline".parse::<Marker>().is_err());
 /// # Ok::<(), keywheel_connection::InvalidName>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(into = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Marker {
     connection: ConnectionId,
     generation: u64,
@@ -242,6 +248,12 @@ impl FromStr for Marker {
             field: "marker",
             problem: "not the display name of a secret that keywheel minted",
         })
+    }
+}
+
+impl Serialize for Marker {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
     }
 }
 

@@ -19,6 +19,7 @@
 pub mod conformance;
 mod event;
 mod id;
+mod instant;
 mod issuer;
 mod memory;
 mod read;

@@ -1,7 +1,5 @@
 //! How what is stored is read, without copies of what is only looked at: claims read many records at once.
 
-mod instant;
-
 use std::fmt;
 use std::fmt::Display;
 use std::marker::PhantomData;
@@ -11,8 +9,6 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
-
-pub(crate) use self::instant::{instant, optional_instant};
 
 /// Reads a value from the text where it stands.
 pub(crate) fn text<'de, T, D>(from: D) -> Result<T, D::Error>

@@ -13,7 +13,7 @@ pub use self::rotation::{
     Rotation, RotationRequest, RotationSettings, Run, Seconds, Trouble, TroubleKind,
 };
 pub use self::secrets::{Credential, Held, Origin, Secrets};
-use crate::{ConnectionId, ConnectionName, JournalHead, Namespace, SealContext, read};
+use crate::{ConnectionId, ConnectionName, JournalHead, Namespace, SealContext, instant};
 
 /// A stored way into one tenant, and the state of its rotation: the unit of every save.
 ///
@@ -38,7 +38,7 @@ pub struct Connection {
     /// means that the application was deleted and made again.
     pub application: Option<ApplicationObjectId>,
     /// When the connection was created.
-    #[serde(deserialize_with = "read::instant")]
+    #[serde(with = "instant")]
     pub created_at: DateTime<Utc>,
     /// What it authenticates with.
     pub credential: Credential,
@@ -128,9 +128,14 @@ impl Connection {
     }
 }
 
+/// Room for nearly every journal entry.
+const ROOM: usize = 512;
+
 /// Writes one of our own types, none of which can fail.
 pub(crate) fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("our types have only text keys")
+    let mut text = Vec::with_capacity(ROOM);
+    serde_json::to_writer(&mut text, value).expect("our types have only text keys");
+    String::from_utf8(text).expect("JSON is text")
 }
 
 fn check_format(text: &str) -> Result<(), DecodeError> {

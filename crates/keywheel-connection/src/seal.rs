@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use base64::Engine;
+use base64::display::Base64Display;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use keywheel_core::Secret;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 pub use self::fingerprint::Fingerprint;
@@ -163,8 +164,7 @@ const ROOM: usize = 256;
 /// A sealed secret: safe to store, useless without the key.
 ///
 /// Clones share it, as do the copies of a record that a save makes.
-#[derive(Clone, PartialEq, Eq, Serialize)]
-#[serde(into = "String")]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Sealed(Arc<Parts>);
 
 #[derive(PartialEq, Eq)]
@@ -207,6 +207,13 @@ impl From<Sealed> for String {
     fn from(sealed: Sealed) -> Self {
         let data = BASE64_URL_SAFE_NO_PAD.encode(sealed.data());
         format!("{}:{data}", sealed.key_id())
+    }
+}
+
+impl Serialize for Sealed {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let data = Base64Display::new(self.data(), &BASE64_URL_SAFE_NO_PAD);
+        to.collect_str(&format_args!("{}:{data}", self.key_id()))
     }
 }
 

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -76,7 +77,8 @@ macro_rules! guid {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                let mut text = Uuid::encode_buffer();
+                serializer.serialize_str(self.0.hyphenated().encode_lower(&mut text))
             }
         }
 
@@ -124,9 +126,10 @@ guid! {
 /// assert!("common".parse::<TenantId>().is_err());
 /// assert!("contoso/../evil".parse::<TenantId>().is_err());
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(into = "String")]
-pub struct TenantId(String);
+///
+/// Clones share the text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TenantId(Arc<str>);
 
 impl TenantId {
     /// Returns the tenant in lower case, as it stands in URLs.
@@ -150,7 +153,7 @@ impl fmt::Display for TenantId {
 
 impl From<TenantId> for String {
     fn from(tenant: TenantId) -> Self {
-        tenant.0
+        tenant.as_str().to_owned()
     }
 }
 
@@ -159,7 +162,7 @@ impl FromStr for TenantId {
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         if hyphenated(text).is_some() || is_domain(text) {
-            Ok(Self(text.to_ascii_lowercase()))
+            Ok(Self(text.to_ascii_lowercase().into()))
         } else {
             Err(InvalidId {
                 field: "tenant id",
@@ -175,6 +178,12 @@ impl TryFrom<String> for TenantId {
 
     fn try_from(text: String) -> Result<Self, InvalidId> {
         text.parse()
+    }
+}
+
+impl Serialize for TenantId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

@@ -75,7 +75,8 @@ pub struct Sinks {
 pub struct Work {
     lease: Lease,
     released: bool,
-    connection: Connection,
+    /// Shared, because a record is a kilobyte and more, and futures of many rotations are held at once.
+    connection: Arc<Connection>,
     version: Version,
 }
 
@@ -107,7 +108,7 @@ impl From<Claimed> for Work {
         Self {
             lease: claimed.lease,
             released: false,
-            connection: claimed.stored.connection,
+            connection: claimed.stored.connection.into(),
             version: claimed.stored.version,
         }
     }

@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{Sealed, read};
+use crate::{Sealed, instant};
 
 /// A certificate with its private key, which a connection authenticates with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -12,10 +12,10 @@ pub struct HeldCertificate {
     /// The SHA-1 thumbprint in upper-case hexadecimal digits, as the portal shows it.
     pub thumbprint: String,
     /// When the certificate ends.
-    #[serde(deserialize_with = "read::instant")]
+    #[serde(with = "instant")]
     pub end: DateTime<Utc>,
     /// Since when the connection has it.
-    #[serde(deserialize_with = "read::instant")]
+    #[serde(with = "instant")]
     pub since: DateTime<Utc>,
 }
 
@@ -50,7 +50,7 @@ pub struct SignIn {
     /// The scopes that were asked for.
     pub scopes: Vec<String>,
     /// When the user signed in.
-    #[serde(deserialize_with = "read::instant")]
+    #[serde(with = "instant")]
     pub since: DateTime<Utc>,
     /// Why the user has to sign in again, once Entra has said so.
     pub ended: Option<SignInEnded>,
@@ -81,7 +81,7 @@ impl SignIn {
 #[non_exhaustive]
 pub struct SignInEnded {
     /// When it was seen.
-    #[serde(deserialize_with = "read::instant")]
+    #[serde(with = "instant")]
     pub at: DateTime<Utc>,
     /// Why, and what to do.
     pub reason: String,

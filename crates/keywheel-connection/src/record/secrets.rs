@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{HeldCertificate, SignIn};
 use crate::read::{self, Tagged};
-use crate::{Candidate, ConnectionId, Marker, Sealed};
+use crate::{Candidate, ConnectionId, Marker, Sealed, instant};
 
 /// What a connection authenticates with.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -137,14 +137,14 @@ pub struct Held {
     /// The key id. `None` when the user did not give it and it was not needed.
     pub key_id: Option<KeyId>,
     /// When Entra stops accepting it, if known.
-    #[serde(default, deserialize_with = "read::optional_instant")]
+    #[serde(default, with = "instant::optional")]
     pub end: Option<DateTime<Utc>>,
     /// Since when it is the current one.
-    #[serde(deserialize_with = "read::instant")]
+    #[serde(with = "instant")]
     pub since: DateTime<Utc>,
     /// Since when Entra refuses it although it was proven: somebody removed it, or its end was brought
     /// forward.
-    #[serde(default, deserialize_with = "read::optional_instant")]
+    #[serde(default, with = "instant::optional")]
     pub refused_since: Option<DateTime<Utc>>,
     /// The last warning of its end that was given: how many days before.
     pub reminded: Option<u16>,

@@ -4,7 +4,8 @@ use keywheel_connection::{DeadMarker, Inspection, Rotation, Secrets};
 use super::{Change, end_trouble, is_ours};
 use crate::failure::Failure;
 
-/// When a marker is looked for again that nothing depends on for now.
+/// How long to go without a read that nothing depends on for now: of a settled marker, and of a marker or
+/// a debt that a clock ahead of ours noted.
 const A_WHILE: TimeDelta = TimeDelta::minutes(5);
 
 impl Change<'_> {

@@ -43,11 +43,12 @@ fn count(kind: &EventKind) {
 
 /// Shows when the current secret ends, and what the connection owes.
 pub(super) fn show(connection: &Connection) {
-    // Shared by the three: this runs at every save.
-    let shared = |text: &str| SharedString::from(Arc::<str>::from(text));
+    // Shared with the record: this runs at every save.
+    let namespace: Arc<str> = connection.namespace.clone().into();
+    let name: Arc<str> = connection.name.clone().into();
     let labels = [
-        Label::new("namespace", shared(connection.namespace.as_str())),
-        Label::new("connection", shared(connection.name.as_str())),
+        Label::new("namespace", SharedString::from(namespace)),
+        Label::new("connection", SharedString::from(name)),
     ];
     if let Some(end) = connection.secrets().and_then(|secrets| secrets.current.end) {
         gauge!(name::EXPIRY, labels.iter()).set(seconds(end));

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -31,11 +32,10 @@ impl Rotator {
         fold: Fold,
     ) -> Result<bool, RotateError> {
         loop {
-            // Boxed: a record is a kilobyte and more, and futures of many rotations are held at once.
-            let change = Box::new(self.change(&work.connection, outcome, fold));
+            let change = self.change(&work.connection, outcome, fold);
             let error = match self.write(work, &change).await {
                 Ok(version) => {
-                    self.committed(work, *change, version);
+                    self.committed(work, change, version);
                     return Ok(true);
                 }
                 Err(error) => error,
@@ -47,14 +47,14 @@ impl Rotator {
             let made = self.was_made(&change, &newest.connection).await?;
             let unchanged = newest.connection.journal == change.connection.journal;
             if made {
-                self.committed(work, *change, newest.version);
+                self.committed(work, change, newest.version);
             } else if error.kind() == StoreErrorKind::LeaseLost {
                 return Err(error.into());
             }
             if made && unchanged {
                 return Ok(true);
             }
-            work.connection = newest.connection;
+            work.connection = newest.connection.into();
             work.version = newest.version;
             if fold == Fold::Nothing {
                 return Ok(false);
@@ -100,7 +100,7 @@ impl Rotator {
         work: &mut Work,
         last: EventKind,
     ) -> Result<(), RotateError> {
-        let mut connection = work.connection.clone();
+        let mut connection = Connection::clone(&work.connection);
         let entries = [connection.record(&Actor::engine(), self.now(), last.clone())];
         let mut failures = 0;
         loop {
@@ -148,12 +148,13 @@ impl Rotator {
         }
     }
 
-    fn change(&self, before: &Connection, outcome: Option<&Outcome>, fold: Fold) -> Change {
+    /// A record that nothing changes is not copied: only its lease or its time to wake is saved.
+    fn change(&self, before: &Arc<Connection>, outcome: Option<&Outcome>, fold: Fold) -> Change {
         let (now, policy) = (self.now(), self.policy());
-        let mut connection = before.clone();
+        let mut connection = Arc::clone(before);
         let mut news = News::default();
         if let Some(outcome) = outcome {
-            news = apply(&mut connection, outcome, now, policy);
+            news = apply(Arc::make_mut(&mut connection), outcome, now, policy);
         }
         if fold == Fold::Nothing {
             return Change {
@@ -175,7 +176,7 @@ impl Rotator {
                     lease,
                 };
             };
-            news.add(apply(&mut connection, &outcome, now, policy));
+            news.add(apply(Arc::make_mut(&mut connection), &outcome, now, policy));
         }
     }
 
@@ -214,7 +215,7 @@ pub(super) enum Fold {
 }
 
 struct Change {
-    connection: Connection,
+    connection: Arc<Connection>,
     news: News,
     wake_at: Option<DateTime<Utc>>,
     lease: LeaseChange,

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
     Access, Cause, Connection, DebtReason, EventKind, Inspection, IssuerError, IssuerErrorKind,
@@ -59,7 +61,7 @@ impl Rotator {
             return self.commit(work, Some(&Outcome::MintFailed(failure))).await;
         }
 
-        let connection = Box::new(work.connection.clone());
+        let connection = Arc::clone(&work.connection);
         let access = authority.access(&connection);
         let end = self.end_of_life(&connection);
         let mint = self.parts().issuer.mint(&access, &marker, end);
