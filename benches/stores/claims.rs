@@ -4,89 +4,131 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keywheel_connection::ConnectionStore;
 use keywheel_connection::conformance::sample;
+use keywheel_connection::{ConnectionId, ConnectionStore};
 use keywheel_core::{Clock, SystemClock};
 use keywheel_postgres::PostgresStore;
 use keywheel_sqlite::SqliteStore;
 use keywheel_testkit::{PostgresOptions, TestDatabase, fixture};
 use rusqlite::{TransactionBehavior, params};
+use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls, Statement};
 
 use crate::table::{Table, Times};
 
 const CLAIM: u32 = 64;
-const ROUNDS: usize = 12;
-const EACH: usize = 25;
+/// The small table and the big one take turns as well: what the server does beside meets both.
+const ROUNDS: usize = 24;
+const EACH: u64 = 25;
 /// So short that what was claimed is due again at once, behind all others.
 const SPAN: Duration = Duration::from_micros(1);
 const SMALL: usize = 1_000;
 
 pub(crate) async fn postgres(table: &mut Table) {
     let server = Arc::new(PostgresOptions::default().durable().start());
-    let small = postgres_of(table, &server, SMALL).await;
-    let big = postgres_of(table, &server, crate::rows()).await;
-    growth(table, "PostgreSQL", (small, big));
+    let mut small = Postgres::of(&server, SMALL).await;
+    let mut big = Postgres::of(&server, crate::rows()).await;
+    for _ in 0..ROUNDS {
+        small.round().await;
+        big.round().await;
+    }
+    report(table, "PostgreSQL", [&small.contest, &big.contest]);
 }
 
 pub(crate) async fn sqlite(table: &mut Table) {
-    let small = sqlite_of(table, SMALL).await;
-    let big = sqlite_of(table, crate::rows()).await;
-    growth(table, "SQLite", (small, big));
-}
-
-fn growth(table: &mut Table, name: &str, times: (Duration, Duration)) {
-    let rows = crate::rows();
-    let what = format!("{name}: claim of {CLAIM}, {rows} rows beside {SMALL}");
-    table.growth(&what, times, 1.3);
-}
-
-async fn postgres_of(
-    table: &mut Table,
-    server: &Arc<keywheel_testkit::PostgresServer>,
-    count: usize,
-) -> Duration {
-    let database = TestDatabase::on(server);
-    let store = PostgresStore::builder(database.url())
-        .without_listening()
-        .open()
-        .await
-        .unwrap();
-    let (first, entries) = sample::connection(1, "c1");
-    store
-        .create(&first, Some(SystemClock::new().now()), &entries)
-        .await
-        .unwrap();
-    database.psql(&fixture::copies_in_postgres(first.id, count));
-    database.psql("VACUUM ANALYZE");
-    database.psql("CHECKPOINT");
-    let (client, connection) = tokio_postgres::connect(&database.url(), NoTls)
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    let floor_claim = client.prepare(PLAIN).await.unwrap();
-    let (mut ours, mut floor) = (Times::default(), Times::default());
+    let mut small = Sqlite::of(SMALL).await;
+    let mut big = Sqlite::of(crate::rows()).await;
     for _ in 0..ROUNDS {
+        small.round().await;
+        big.round().await;
+    }
+    report(table, "SQLite", [&small.contest, &big.contest]);
+}
+
+/// Times from a table of so many rows.
+#[derive(Debug)]
+struct Contest {
+    rows: usize,
+    ours: Times,
+    floor: Times,
+}
+
+impl Contest {
+    fn of(rows: usize) -> Self {
+        let (ours, floor) = (Times::default(), Times::default());
+        Self { rows, ours, floor }
+    }
+
+    /// Makes a few claims through the store.
+    async fn ours(&mut self, store: &dyn ConnectionStore) {
         for n in 0..EACH {
-            let holder = sample::holder(n as u64);
-            let claims = ours
-                .run(store.claim_due(holder, CLAIM, SPAN))
-                .await
-                .unwrap();
-            assert_eq!(claims.len(), CLAIM as usize);
-        }
-        for _ in 0..EACH {
-            let claims = floor.run(claim(&client, &floor_claim)).await;
-            assert_eq!(claims, CLAIM as usize);
+            let claim = store.claim_due(sample::holder(n), CLAIM, SPAN);
+            assert_eq!(self.ours.run(claim).await.unwrap().len(), CLAIM as usize);
         }
     }
-    let what = format!("PostgreSQL: claims of {CLAIM} from {count} rows (rows per second)");
-    table.speeds(
-        &what,
-        (ours.speed(CLAIM as usize), floor.speed(CLAIM as usize)),
-        0.8,
+}
+
+fn report(table: &mut Table, name: &str, [small, big]: [&Contest; 2]) {
+    for Contest { rows, ours, floor } in [small, big] {
+        let what = format!("{name}: claims of {CLAIM} from {rows} rows (rows per second)");
+        let speeds = (ours.speed(CLAIM as usize), floor.speed(CLAIM as usize));
+        table.speeds(&what, speeds, 0.8);
+    }
+    let what = format!(
+        "{name}: claim of {CLAIM}, {} rows beside {}",
+        big.rows, small.rows
     );
-    ours.median()
+    table.growth(&what, (small.ours.median(), big.ours.median()), 1.3);
+}
+
+struct Postgres {
+    contest: Contest,
+    store: PostgresStore,
+    client: Client,
+    floor_claim: Statement,
+    _database: TestDatabase,
+}
+
+impl Postgres {
+    async fn of(server: &Arc<keywheel_testkit::PostgresServer>, rows: usize) -> Self {
+        let database = TestDatabase::on(server);
+        let store = PostgresStore::builder(database.url())
+            .without_listening()
+            .open()
+            .await
+            .unwrap();
+        let first = create(&store).await;
+        database.psql(&fixture::copies_in_postgres(first, rows));
+        database.psql("VACUUM ANALYZE");
+        database.psql("CHECKPOINT");
+        let (client, connection) = tokio_postgres::connect(&database.url(), NoTls)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        Self {
+            contest: Contest::of(rows),
+            store,
+            floor_claim: client.prepare(PLAIN).await.unwrap(),
+            client,
+            _database: database,
+        }
+    }
+
+    async fn round(&mut self) {
+        self.contest.ours(&self.store).await;
+        for _ in 0..EACH {
+            let claim = claim(&self.client, &self.floor_claim);
+            assert_eq!(self.contest.floor.run(claim).await, CLAIM as usize);
+        }
+    }
+}
+
+/// Stores the connection that the others are copies of.
+async fn create(store: &dyn ConnectionStore) -> ConnectionId {
+    let (first, entries) = sample::connection(1, "c1");
+    let now = SystemClock::new().now();
+    store.create(&first, Some(now), &entries).await.unwrap();
+    first.id
 }
 
 /// What a careful hand would write for these tables.
@@ -111,44 +153,41 @@ async fn claim(client: &Client, statement: &Statement) -> usize {
         .count()
 }
 
-async fn sqlite_of(table: &mut Table, count: usize) -> Duration {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("keywheel.db");
-    let store = SqliteStore::builder(&path).open().await.unwrap();
-    let (first, entries) = sample::connection(1, "c1");
-    store
-        .create(&first, Some(SystemClock::new().now()), &entries)
-        .await
-        .unwrap();
-    let mut plain = open(&path);
-    plain
-        .execute_batch(&fixture::copies_in_sqlite(first.id, count))
-        .unwrap();
-    plain
-        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-        .unwrap();
-    let (mut ours, mut floor) = (Times::default(), Times::default());
-    for _ in 0..ROUNDS {
-        for n in 0..EACH {
-            let holder = sample::holder(n as u64);
-            let claims = ours
-                .run(store.claim_due(holder, CLAIM, SPAN))
-                .await
-                .unwrap();
-            assert_eq!(claims.len(), CLAIM as usize);
-        }
-        for _ in 0..EACH {
-            let claims = floor.run(async { claim_plainly(&mut plain) }).await;
-            assert_eq!(claims, CLAIM as usize);
+struct Sqlite {
+    contest: Contest,
+    store: SqliteStore,
+    plain: rusqlite::Connection,
+    _directory: TempDir,
+}
+
+impl Sqlite {
+    async fn of(rows: usize) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keywheel.db");
+        let store = SqliteStore::builder(&path).open().await.unwrap();
+        let first = create(&store).await;
+        let plain = open(&path);
+        plain
+            .execute_batch(&fixture::copies_in_sqlite(first, rows))
+            .unwrap();
+        plain
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .unwrap();
+        Self {
+            contest: Contest::of(rows),
+            store,
+            plain,
+            _directory: directory,
         }
     }
-    let what = format!("SQLite: claims of {CLAIM} from {count} rows (rows per second)");
-    table.speeds(
-        &what,
-        (ours.speed(CLAIM as usize), floor.speed(CLAIM as usize)),
-        0.8,
-    );
-    ours.median()
+
+    async fn round(&mut self) {
+        self.contest.ours(&self.store).await;
+        for _ in 0..EACH {
+            let claim = async { claim_plainly(&mut self.plain) };
+            assert_eq!(self.contest.floor.run(claim).await, CLAIM as usize);
+        }
+    }
 }
 
 pub(crate) fn open(path: &Path) -> rusqlite::Connection {

@@ -8,8 +8,9 @@ use uuid::Uuid;
 use crate::table::{Table, Times};
 
 const KEY: [u8; 32] = [7; 32];
-const TIMES: usize = 20_000;
-const ROUNDS: usize = 41;
+/// Short rounds: whoever else uses the machine then troubles both contestants alike.
+const TIMES: usize = 50;
+const ROUNDS: usize = 20_001;
 
 pub(crate) async fn run(table: &mut Table) {
     let ring = KeyRing::new(&KEY).unwrap();
