@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::hash::{Hash, Hasher};
 use std::mem;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -256,13 +257,18 @@ impl<S: TokenSource> TokenCache<S> {
             key,
             landed: false,
         };
+        let span = Span::current();
         let work = async move {
-            let fetched = landing.inner.source.fetch(&landing.key.0);
-            let outcome = AssertUnwindSafe(fetched).catch_unwind().await.ok();
-            landing.land(outcome.as_ref());
+            let outcome = {
+                // Pinned before it is wrapped, so that it is not moved with each wrapper.
+                let fetched = pin!(landing.inner.source.fetch(&landing.key.0));
+                let fetched = fetched.instrument(span.clone());
+                AssertUnwindSafe(fetched).catch_unwind().await.ok()
+            };
+            span.in_scope(|| landing.land(outcome.as_ref()));
             outcome
         };
-        Arc::new(Work::new(work.instrument(Span::current()).boxed()))
+        Arc::new(Work::new(work.boxed()))
     }
 
     /// Gives a request that is on its way a task of its own, unless it has one.

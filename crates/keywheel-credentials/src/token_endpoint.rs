@@ -5,6 +5,7 @@ mod grant;
 mod refusal;
 
 use std::fmt::Debug;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -149,7 +150,9 @@ impl TokenEndpoint {
         proof: Proof<'_>,
     ) -> Result<Grant, CredentialError> {
         let span = self.span(form);
-        self.exchange_patiently(form, proof).instrument(span).await
+        // Pinned first, so that it is not moved into what carries the span.
+        let exchange = pin!(self.exchange_patiently(form, proof));
+        exchange.instrument(span).await
     }
 
     /// Sends `form` exactly once; again only with an assertion by Entra's clock in place of one that was

@@ -2,6 +2,7 @@ mod addresses;
 
 use std::fmt;
 use std::mem;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -117,7 +118,7 @@ impl HttpSend for ReqwestSend {
             Ok(response)
         };
         // One timer for all of it: reqwest's own guards the body by a box and a second look.
-        let in_time = timeout(self.0.options.timeout, answer).await;
+        let in_time = timeout(self.0.options.timeout, pin!(answer)).await;
         in_time.unwrap_or_else(|_| Err(TransportError::new(TransportErrorKind::Timeout)))
     }
 }
