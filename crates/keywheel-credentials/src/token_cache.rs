@@ -47,22 +47,26 @@ pub(crate) struct TokenCache<S>(Arc<Inner<S>>);
 struct Inner<S> {
     source: S,
     clock: Arc<dyn Clock>,
-    tokens: ArcSwap<Vec<Held>>,
+    tokens: ArcSwap<Tokens>,
     state: Mutex<State>,
+}
+
+/// The tokens at hand. The newest is nearly always the only one, and found without a step more.
+#[derive(Debug, Default)]
+struct Tokens {
+    newest: Option<Held>,
+    older: Vec<Held>,
 }
 
 /// A token at hand.
 #[derive(Clone, Debug)]
 struct Held {
-    key: Key,
+    /// A copy of its own, for it is looked at before every call.
+    request: TokenRequest,
     token: AccessToken,
     /// When to get the next one.
     refresh_on: DateTime<Utc>,
 }
-
-/// What a token is wanted for, as who asked first said it: one copy for all who keep it.
-#[derive(Clone, Debug)]
-struct Key(Arc<TokenRequest>);
 
 #[derive(Default)]
 struct State {
@@ -73,9 +77,9 @@ struct State {
     slots: Vec<Slot>,
 }
 
-/// What is going on for one key.
+/// What is going on for one request, and those like it.
 struct Slot {
-    key: Key,
+    request: Arc<TokenRequest>,
     flight: Option<Flight>,
     failures: u32,
     failed: Option<Failed>,
@@ -144,7 +148,9 @@ impl<S: TokenSource> TokenCache<S> {
     pub(crate) fn cached(&self, request: &TokenRequest) -> Option<AccessToken> {
         let now = self.0.clock.coarse_now();
         let tokens = self.0.tokens.load();
-        let held = tokens.iter().find(|held| held.key.is_of(request))?;
+        let held = tokens
+            .iter()
+            .find(|held| want_same(&held.request, request))?;
         (now < held.refresh_on && is_wanted(&held.token, request)).then(|| held.token.clone())
     }
 
@@ -186,7 +192,7 @@ impl<S: TokenSource> TokenCache<S> {
         };
         let mut request = TokenRequest::new(first.clone());
         request.scopes.extend_from_slice(others);
-        self.0.keep(Key::of(request), token);
+        self.0.keep(request, token);
     }
 
     /// Forgets every token, and what the requests on their way will bring.
@@ -234,7 +240,7 @@ impl<S: TokenSource> TokenCache<S> {
         if let Some(pause) = slot.failed.as_ref().and_then(Failed::pause) {
             return pause;
         }
-        let work = self.launch(number, epoch, slot.key.clone());
+        let work = self.launch(number, epoch, Arc::clone(&slot.request));
         slot.flight = Some(Flight {
             number,
             work: Arc::clone(&work),
@@ -249,19 +255,19 @@ impl<S: TokenSource> TokenCache<S> {
         })
     }
 
-    fn launch(&self, number: u64, epoch: u64, key: Key) -> Arc<Work<Outcome>> {
+    fn launch(&self, number: u64, epoch: u64, request: Arc<TokenRequest>) -> Arc<Work<Outcome>> {
         let landing = Landing {
             inner: Arc::clone(&self.0),
             epoch,
             number,
-            key,
+            request,
             landed: false,
         };
         let span = Span::current();
         let work = async move {
             let outcome = {
                 // Pinned before it is wrapped, so that it is not moved with each wrapper.
-                let fetched = pin!(landing.inner.source.fetch(&landing.key.0));
+                let fetched = pin!(landing.inner.source.fetch(&landing.request));
                 let fetched = fetched.instrument(span.clone());
                 AssertUnwindSafe(fetched).catch_unwind().await.ok()
             };
@@ -273,7 +279,7 @@ impl<S: TokenSource> TokenCache<S> {
 
     /// Gives a request that is on its way a task of its own, unless it has one.
     fn carry(&self, number: u64, request: &TokenRequest) {
-        let Some((key, shared)) = self.0.state().on_its_way(number, request) else {
+        let Some((request, shared)) = self.0.state().on_its_way(number, request) else {
             return;
         };
         let Some(work) = shared.take() else {
@@ -282,7 +288,7 @@ impl<S: TokenSource> TokenCache<S> {
         let carrier = Carrier {
             inner: Arc::clone(&self.0),
             number,
-            key,
+            request,
             shared,
             end: None,
         };
@@ -326,7 +332,7 @@ impl<S: TokenSource> Drop for Lead<'_, S> {
 struct Carrier<S> {
     inner: Arc<Inner<S>>,
     number: u64,
-    key: Key,
+    request: Arc<TokenRequest>,
     shared: Arc<Work<Outcome>>,
     end: Option<Outcome>,
 }
@@ -339,7 +345,7 @@ impl<S: TokenSource> Carrier<S> {
 
 impl<S> Drop for Carrier<S> {
     fn drop(&mut self) {
-        let flight = self.inner.state().take_flight(self.number, &self.key.0);
+        let flight = self.inner.state().take_flight(self.number, &self.request);
         // After the lock: what it holds may end with it, and then looks at the state.
         drop(flight);
         self.shared.end(self.end.take());
@@ -355,28 +361,35 @@ impl<S> Inner<S> {
     fn usable(&self, request: &TokenRequest) -> Option<(Held, DateTime<Utc>)> {
         let tokens = self.tokens.load();
         let mut tokens = tokens.iter();
-        let held =
-            tokens.find(|held| held.key.is_of(request) && is_wanted(&held.token, request))?;
+        let held = tokens
+            .find(|held| want_same(&held.request, request) && is_wanted(&held.token, request))?;
         let now = self.clock.now();
         (now < held.token.expires_on).then(|| (held.clone(), now))
     }
 
     /// Puts `token` in the place of its predecessor. The caller holds the lock.
-    fn keep(&self, key: Key, token: &AccessToken) {
+    fn keep(&self, request: TokenRequest, token: &AccessToken) {
         let now = token.obtained_on;
         let tokens = self.tokens.load();
-        let stay = |held: &&Held| now < held.token.expires_on && !held.key.is_replaced_by(&key);
-        let mut tokens: Vec<_> = tokens.iter().filter(stay).cloned().collect();
-        if tokens.len() >= MOST_TOKENS {
-            tokens.sort_by_key(|held| held.token.expires_on);
-            tokens.remove(0);
+        let stay =
+            |held: &&Held| now < held.token.expires_on && !is_replaced(&held.request, &request);
+        let mut older: Vec<_> = tokens.iter().filter(stay).cloned().collect();
+        if older.len() >= MOST_TOKENS {
+            older.sort_by_key(|held| held.token.expires_on);
+            older.remove(0);
         }
-        tokens.push(Held {
+        let newest = Some(Held {
             refresh_on: refresh_on(token),
             token: token.clone(),
-            key,
+            request,
         });
-        self.tokens.store(Arc::new(tokens));
+        self.tokens.store(Arc::new(Tokens { newest, older }));
+    }
+}
+
+impl Tokens {
+    fn iter(&self) -> impl Iterator<Item = &Held> {
+        self.newest.iter().chain(&self.older)
     }
 }
 
@@ -385,7 +398,7 @@ struct Landing<S> {
     inner: Arc<Inner<S>>,
     epoch: u64,
     number: u64,
-    key: Key,
+    request: Arc<TokenRequest>,
     landed: bool,
 }
 
@@ -398,7 +411,7 @@ impl<S> Landing<S> {
             if let (Some(result), true) = (outcome, state.epoch == self.epoch) {
                 self.keep(&mut state, result);
             }
-            state.take_flight(self.number, &self.key.0)
+            state.take_flight(self.number, &self.request)
         };
         for tell in flight.into_iter().flat_map(|flight| flight.waiting) {
             // Who has gone away need not be told.
@@ -407,11 +420,11 @@ impl<S> Landing<S> {
     }
 
     fn keep(&self, state: &mut State, result: &Result<AccessToken, CredentialError>) {
-        let (inner, request) = (&self.inner, &*self.key.0);
+        let (inner, request) = (&self.inner, &*self.request);
         match result {
             Ok(token) => {
                 state.slot(request).succeed();
-                inner.keep(self.key.clone(), token);
+                inner.keep(request.clone(), token);
             }
             Err(error) => {
                 state.slot(request).fail(error);
@@ -429,33 +442,20 @@ impl<S> Drop for Landing<S> {
         if self.landed {
             return;
         }
-        let flight = self.inner.state().take_flight(self.number, &self.key.0);
+        let flight = self.inner.state().take_flight(self.number, &self.request);
         // After the lock: what it holds may end with it, and then looks at the state.
         drop(flight);
     }
 }
 
-impl Key {
-    fn of(request: TokenRequest) -> Self {
-        Self(Arc::new(request))
-    }
-
-    fn is_of(&self, request: &TokenRequest) -> bool {
-        self.0.scopes == request.scopes && self.0.claims == request.claims
-    }
-
-    /// A claims challenge means that the plain token for the same scopes is refused from now on.
-    fn is_replaced_by(&self, key: &Self) -> bool {
-        let (old, new) = (&self.0, &key.0);
-        old.scopes == new.scopes && (old.claims.is_none() || old.claims == new.claims)
-    }
-}
-
 impl State {
     fn slot(&mut self, request: &TokenRequest) -> &mut Slot {
-        let at = self.slots.iter().position(|slot| slot.key.is_of(request));
+        let at = self
+            .slots
+            .iter()
+            .position(|slot| want_same(&slot.request, request));
         let at = at.unwrap_or_else(|| {
-            self.slots.push(Slot::new(Key::of(request.clone())));
+            self.slots.push(Slot::new(Arc::new(request.clone())));
             self.slots.len() - 1
         });
         &mut self.slots[at]
@@ -465,18 +465,22 @@ impl State {
     /// lock, for what it holds may look at the state.
     fn take_flight(&mut self, number: u64, request: &TokenRequest) -> Option<Flight> {
         let mut slots = self.slots.iter_mut();
-        let slot = slots.find(|slot| slot.key.is_of(request))?;
+        let slot = slots.find(|slot| want_same(&slot.request, request))?;
         let flight = slot.flight.take_if(|flight| flight.number == number);
         self.forget_idle();
         flight
     }
 
     /// Returns the work of the request with this number, if that has not landed.
-    fn on_its_way(&self, number: u64, request: &TokenRequest) -> Option<(Key, Arc<Work<Outcome>>)> {
+    fn on_its_way(
+        &self,
+        number: u64,
+        request: &TokenRequest,
+    ) -> Option<(Arc<TokenRequest>, Arc<Work<Outcome>>)> {
         let mut slots = self.slots.iter();
-        let slot = slots.find(|slot| slot.key.is_of(request))?;
+        let slot = slots.find(|slot| want_same(&slot.request, request))?;
         let flight = slot.flight.as_ref()?;
-        (flight.number == number).then(|| (slot.key.clone(), Arc::clone(&flight.work)))
+        (flight.number == number).then(|| (Arc::clone(&slot.request), Arc::clone(&flight.work)))
     }
 
     fn forget_idle(&mut self) {
@@ -488,9 +492,9 @@ impl State {
 }
 
 impl Slot {
-    fn new(key: Key) -> Self {
+    fn new(request: Arc<TokenRequest>) -> Self {
         Self {
-            key,
+            request,
             flight: None,
             failures: 0,
             failed: None,
@@ -529,6 +533,16 @@ impl Failed {
     fn is_remembered(&self) -> bool {
         Instant::now() < self.until + LONGEST_PAUSE * 4
     }
+}
+
+/// Tells whether one token does for both, if nothing is rejected.
+fn want_same(one: &TokenRequest, other: &TokenRequest) -> bool {
+    one.scopes == other.scopes && one.claims == other.claims
+}
+
+/// A claims challenge means that the plain token for the same scopes is refused from now on.
+fn is_replaced(old: &TokenRequest, new: &TokenRequest) -> bool {
+    old.scopes == new.scopes && (old.claims.is_none() || old.claims == new.claims)
 }
 
 fn is_wanted(token: &AccessToken, request: &TokenRequest) -> bool {

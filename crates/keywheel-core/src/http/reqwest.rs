@@ -76,12 +76,15 @@ impl ReqwestSend {
 
     /// What comes in one piece, as nearly all that is short does, is not copied.
     async fn body(&self, from: &mut reqwest::Response) -> Result<Bytes, TransportError> {
-        let room = room(from);
+        let announced = from.content_length();
         let first = self.chunk(from, 0).await?.unwrap_or_default();
+        if announced == Some(first.len() as u64) {
+            return Ok(first);
+        }
         let Some(second) = self.chunk(from, first.len()).await? else {
             return Ok(first);
         };
-        let mut body = BytesMut::with_capacity(room);
+        let mut body = BytesMut::with_capacity(room(announced));
         body.extend_from_slice(&first);
         body.extend_from_slice(&second);
         while let Some(chunk) = self.chunk(from, body.len()).await? {
@@ -124,9 +127,8 @@ impl HttpSend for ReqwestSend {
 }
 
 /// Returns room for the whole answer at once, but no more on a server's mere word than a page takes.
-fn room(answer: &reqwest::Response) -> usize {
-    let announced = answer.content_length().unwrap_or(0).min(1 << 20);
-    usize::try_from(announced).unwrap_or(0)
+fn room(announced: Option<u64>) -> usize {
+    usize::try_from(announced.unwrap_or(0).min(1 << 20)).unwrap_or(0)
 }
 
 /// Settings of a [`ReqwestSend`].
