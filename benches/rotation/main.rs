@@ -26,10 +26,11 @@
 //! (`KEYWHEEL_BENCH_ROWS` sets another number), and `memory` says what a rotation in flight and a connection
 //! that was rotated take.
 //!
-//! Seen on two cores that a dozen other processes wanted too, 64 in flight, fastest of twelve rounds: SQLite 272
-//! rotations a second where the floor made 303 (0.90), PostgreSQL 261 where it made 400 (0.65, bound 0.8). The
-//! processor's time for one was 1.32 and 1.55 of the floor's (bound 1.25): both bounds are missed so far. A
-//! rotation in flight took 88 KiB with its TLS connection, and 5 KiB stayed for one that was over.
+//! Seen on two quiet cores, 64 in flight, fastest round: SQLite 457 and 402 rotations a second where the floor
+//! made 447 and 395, PostgreSQL 526 and 363 where it made 530 and 379. The processor's time for one was 1.02 and
+//! 1.05 of the floor's on SQLite, 1.28 and 1.25 on PostgreSQL (bound 1.25, missed by a hair). Among 1,000,000
+//! connections a rotation cost 0.95 and 1.04 of one among 1,000. One in flight took 83 KiB with its TLS connection,
+//! and 5 KiB stayed for one that was over.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on panics")]
 
 mod azure;
