@@ -1,8 +1,7 @@
-//! How instants are stored: as chrono and serde do, in a tenth of the time.
+//! How instants are stored: as chrono and serde do, in a fraction of the time.
 //!
-//! A record of a rotation holds a dozen of them. chrono's parser of every form took a quarter of the time to
-//! read one. It writes digit by digit, each of which the JSON writer looks at as if it might need an escape:
-//! that took half of the time of writing a journal entry.
+//! A record of a rotation holds a dozen of them, which chrono reads with a parser of every form, and writes digit
+//! by digit, each of which the JSON writer looks at as if it might need an escape.
 
 use std::ops::Range;
 use std::str::FromStr;

@@ -369,6 +369,7 @@ impl<S> Inner<S> {
 
     /// Puts `token` in the place of its predecessor. The caller holds the lock.
     fn keep(&self, request: TokenRequest, token: &AccessToken) {
+        // What had ended when this one was asked for leaves.
         let now = token.obtained_on;
         let tokens = self.tokens.load();
         let stay =

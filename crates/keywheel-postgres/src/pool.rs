@@ -83,7 +83,7 @@ mod tests {
 
     use super::*;
 
-    /// It was a hundred kilobytes once, copied and given back at every call.
+    /// Room for a TLS handshake was in it once, and copied and given back at every call.
     #[test]
     fn a_call_takes_little_memory_whatever_it_takes_to_connect() {
         let url = Secret::new("postgres://localhost/database");

@@ -45,8 +45,8 @@ fn find(known: &VecDeque<(Uri, Url)>, uri: &Uri) -> Option<Url> {
     Some(url.clone())
 }
 
-/// Letter by letter, which is faster than to compare them as addresses; paths differ most. One that is written
-/// in another way is another one.
+/// Letter by letter, which is faster than to compare them as addresses; paths differ most, and neither has a
+/// query. One that is written in another way is another one.
 fn are_same(one: &Uri, other: &Uri) -> bool {
     fn host(uri: &Uri) -> Option<&str> {
         uri.authority().map(Authority::as_str)
