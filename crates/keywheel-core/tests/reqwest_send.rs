@@ -68,6 +68,31 @@ async fn a_connection_closed_after_the_request_is_not_unsent() {
 }
 
 #[tokio::test]
+async fn an_answer_is_whole_in_however_many_pieces_it_comes() {
+    for (pieces, whole) in [
+        ("0\r\n\r\n", ""),
+        ("3\r\none\r\n0\r\n\r\n", "one"),
+        ("3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n", "onetwo"),
+        (
+            "3\r\none\r\n3\r\ntwo\r\n5\r\nthree\r\n0\r\n\r\n",
+            "onetwothree",
+        ),
+    ] {
+        let url = serve(move |mut stream| {
+            read_request(&mut stream);
+            let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+            stream
+                .write_all(format!("{head}{pieces}").as_bytes())
+                .unwrap();
+        });
+
+        let answer = sender().send(get(&url)).await.unwrap();
+
+        assert_eq!(answer.body(), whole);
+    }
+}
+
+#[tokio::test]
 async fn a_body_cut_short_is_an_interrupt() {
     let url = serve(|mut stream| {
         read_request(&mut stream);

@@ -112,31 +112,30 @@ impl Candidate {
         end: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> Self {
-        Self {
-            key_id,
-            generation: marker.generation(),
-            origin: Origin::Minted(marker),
-            sealed,
-            end,
-            since: now,
-            proofs: 0,
-            read: false,
-            refusals: 0,
-            refused_since: None,
-            published: Vec::new(),
-            next_at: now,
-        }
+        let from = (marker.generation(), Origin::Minted(marker));
+        Self::new(from, key_id, sealed, end, now)
     }
 
     /// Returns a secret that was given.
     #[must_use]
     pub fn offered(offer: &Offer, now: DateTime<Utc>) -> Self {
+        let (from, sealed) = ((offer.generation, offer.origin), offer.sealed.clone());
+        Self::new(from, offer.key_id, sealed, offer.end, now)
+    }
+
+    fn new(
+        (generation, origin): (u64, Origin),
+        key_id: KeyId,
+        sealed: Sealed,
+        end: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Self {
         Self {
-            key_id: offer.key_id,
-            generation: offer.generation,
-            origin: offer.origin,
-            sealed: offer.sealed.clone(),
-            end: offer.end,
+            key_id,
+            generation,
+            origin,
+            sealed,
+            end,
             since: now,
             proofs: 0,
             read: false,
