@@ -284,7 +284,7 @@ impl Rig {
     /// Panics when there is none.
     pub async fn load(&self, id: ConnectionId) -> Connection {
         let stored = self.store.load(id).await.expect("memory does not fail");
-        stored.expect("the connection exists").connection
+        Arc::unwrap_or_clone(stored.expect("the connection exists").connection)
     }
 
     /// Reads the connection with its version, to be written back later.

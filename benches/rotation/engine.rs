@@ -60,7 +60,7 @@ impl Engine {
         let ids = futures_util::stream::iter(self.ids[..count].iter());
         ids.for_each_concurrent(64, |id| async move {
             let stored = self.store.load(*id).await.unwrap().unwrap();
-            let mut connection = stored.connection;
+            let mut connection = Arc::unwrap_or_clone(stored.connection);
             let now = self.parts.clock.now();
             let id = self.parts.entropy.uuid().into();
             let rotation = connection.rotation.as_mut().unwrap();
@@ -116,7 +116,7 @@ impl Engine {
         }
     }
 
-    async fn load(&self, id: ConnectionId) -> Connection {
+    async fn load(&self, id: ConnectionId) -> Arc<Connection> {
         self.store.load(id).await.unwrap().unwrap().connection
     }
 }

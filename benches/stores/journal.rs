@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use keywheel_connection::conformance::sample;
-use keywheel_connection::{Claimed, Connection, ConnectionStore, Entry, LeaseChange, Save};
+use keywheel_connection::{Claimed, ConnectionStore, Entry, LeaseChange, Save};
 use keywheel_core::{Clock, SystemClock};
 use keywheel_postgres::PostgresStore;
 use keywheel_sqlite::SqliteStore;
@@ -106,7 +106,7 @@ async fn prepare(store: &dyn ConnectionStore) -> Vec<Claimed> {
 async fn rotate_all(store: &dyn ConnectionStore, claims: Vec<Claimed>) -> Vec<Claimed> {
     let rotations = claims.into_iter().map(|mut claimed| async move {
         for _ in 0..ROTATIONS * SAVES {
-            let connection: &mut Connection = &mut claimed.stored.connection;
+            let connection = Arc::make_mut(&mut claimed.stored.connection);
             let entries = [sample::change(connection, "step")];
             let save = Save::new(connection, claimed.stored.version, &entries);
             let save = save.under(&claimed.lease, LeaseChange::Extend(LEASE));
@@ -128,7 +128,7 @@ struct Batch {
 fn batch(claims: &mut [Claimed]) -> Batch {
     let entries = claims
         .iter_mut()
-        .map(|claimed| sample::change(&mut claimed.stored.connection, "step"));
+        .map(|claimed| sample::change(Arc::make_mut(&mut claimed.stored.connection), "step"));
     let entries = entries.collect();
     let connections = || claims.iter().map(|claimed| &claimed.stored.connection);
     Batch {
@@ -136,7 +136,9 @@ fn batch(claims: &mut [Claimed]) -> Batch {
         ids: connections()
             .map(|connection| *connection.id.as_uuid())
             .collect(),
-        records: connections().map(Connection::encode).collect(),
+        records: connections()
+            .map(|connection| connection.encode())
+            .collect(),
     }
 }
 

@@ -36,7 +36,7 @@ impl Session {
     pub(crate) async fn load(&self) -> Result<Connection> {
         let stored = self.store.load(self.id).await.map_err(End::failed)?;
         let stored = stored.ok_or_else(|| End::failed(StoreError::not_found()))?;
-        Ok(stored.connection)
+        Ok(Arc::unwrap_or_clone(stored.connection))
     }
 
     pub(crate) async fn status(&self) -> Result<Status> {

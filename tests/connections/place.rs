@@ -114,7 +114,7 @@ impl Place {
         credential.get_token(&request).await
     }
 
-    pub(crate) async fn load(&self, id: ConnectionId) -> Connection {
+    pub(crate) async fn load(&self, id: ConnectionId) -> Arc<Connection> {
         self.store.load(id).await.unwrap().unwrap().connection
     }
 

@@ -81,7 +81,7 @@ impl Place {
     }
 
     /// The stored connection and its current secret, if there is one yet.
-    pub(crate) async fn stored(&self) -> Option<(Connection, Secret)> {
+    pub(crate) async fn stored(&self) -> Option<(Arc<Connection>, Secret)> {
         if !self.database().exists() {
             return None;
         }

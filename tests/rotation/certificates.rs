@@ -309,7 +309,7 @@ impl Check {
             "somebody else's is gone: {live:?}"
         );
         let stored = self.store.load(self.id).await.unwrap().unwrap().connection;
-        let Credential::Certificate(held) = stored.credential else {
+        let Credential::Certificate(held) = &stored.credential else {
             panic!("no certificate")
         };
         let next = held.thumbprint == NEXT.open().thumbprint();

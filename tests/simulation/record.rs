@@ -3,7 +3,6 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use keywheel_connection::{
     Connection, Debt, DebtReason, Entry, EventKind, Marker, Origin, Phase, Rotation, RotationId,
-    Save,
 };
 use keywheel_core::KeyId;
 
@@ -47,18 +46,6 @@ impl Record {
             scheduled: None,
             misled,
         }
-    }
-
-    /// Takes in what was saved, and returns what was stored before. Every third save changes the lease alone,
-    /// and then there is nothing to copy.
-    pub(crate) fn replace(&mut self, save: &Save<'_>) -> Arc<Connection> {
-        let unchanged = save.entries.is_empty() && *self.connection == *save.connection;
-        let after = if unchanged {
-            Arc::clone(&self.connection)
-        } else {
-            Arc::new(save.connection.clone())
-        };
-        std::mem::replace(&mut self.connection, after)
     }
 
     pub(crate) fn rotation(&self) -> Option<&Rotation> {

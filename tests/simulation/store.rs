@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -135,11 +136,14 @@ impl PendingSave {
 impl World {
     /// Writes, whoever is waiting for it.
     pub(crate) fn commit(&self, save: Save<'_>) -> Result<Version, StoreError> {
-        let saved = self.store().save(save.clone()).now_or_never();
-        let version = saved.expect("memory does not wait")?;
+        let store = self.store();
+        let version = ready(store.save(save.clone()))?;
+        let id = save.connection.id;
+        // The store's copy, and one of our own only of what it does not have any more.
+        let stored = ready(store.load(id))?.map(|stored| stored.connection);
+        let stored = stored.unwrap_or_else(|| Arc::new(save.connection.clone()));
         let (now, store_now) = (self.now(), self.store_now());
         let state = &mut *self.state();
-        let id = save.connection.id;
         state.rows.wake(id, save.wake);
         if let Some((lease, change)) = save.lease {
             state.rows.held(lease, until(store_now, change));
@@ -147,7 +151,7 @@ impl World {
         if save.deletes {
             state.rows.remove(id);
         }
-        state.committed(now, &save);
+        state.committed(now, &save, stored);
         self.changed();
         Ok(version)
     }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use chrono::{NaiveDate, TimeDelta};
 use keywheel_connection::{
     Cause, Connection, ConnectionId, Debt, DebtReason, Entry, Marker, Mode, NewSecret, Phase,
@@ -132,7 +134,7 @@ impl State {
     }
 
     /// A save took place.
-    pub(crate) fn committed(&mut self, now: Moment, save: &Save<'_>) {
+    pub(crate) fn committed(&mut self, now: Moment, save: &Save<'_>, stored: Arc<Connection>) {
         let after = save.connection;
         let id = after.id;
         let Some(index) = self
@@ -144,7 +146,7 @@ impl State {
             return;
         };
         let mut record = self.truth.records.swap_remove(index);
-        let before = record.replace(save);
+        let before = std::mem::replace(&mut record.connection, stored);
         record.deleted |= save.deletes;
         for key_id in given(after) {
             if record.adopted_at(key_id).is_none() {

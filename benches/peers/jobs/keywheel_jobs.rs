@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -56,7 +57,7 @@ async fn work(store: &dyn ConnectionStore, batch: u32) -> usize {
 
 /// Writes the record, an entry for the journal, and gives the lease back.
 async fn complete(store: &dyn ConnectionStore, claimed: Claimed) {
-    let mut connection = claimed.stored.connection;
+    let mut connection = Arc::unwrap_or_clone(claimed.stored.connection);
     let entries = [sample::change(&mut connection, "done")];
     let save = Save::new(&connection, claimed.stored.version, &entries).wake_at(None);
     store.save(save.under(&claimed.lease, LeaseChange::Release)).await.unwrap();

@@ -33,7 +33,7 @@ struct Tables {
 }
 
 struct Row {
-    connection: Connection,
+    connection: Arc<Connection>,
     version: Version,
     wake_at: Option<DateTime<Utc>>,
     fence: Fence,
@@ -119,7 +119,10 @@ impl Tables {
             Wake::Keep => {}
             Wake::Never => row.wake_at = None,
         }
-        row.connection = save.connection.clone();
+        // Many saves change the lease alone.
+        if *row.connection != *save.connection {
+            row.connection = Arc::new(save.connection.clone());
+        }
         if let Some(before) = before {
             self.names.remove(&before);
             self.names
@@ -227,7 +230,7 @@ impl ConnectionStore for MemoryStore {
             return Err(StoreError::name_taken());
         }
         let row = Row {
-            connection: connection.clone(),
+            connection: Arc::new(connection.clone()),
             version: Version(1),
             wake_at,
             fence: Fence::default(),

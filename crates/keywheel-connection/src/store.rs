@@ -207,8 +207,9 @@ pub trait ConnectionStore: Debug + Send + Sync {
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::exhaustive_structs, reason = "a pair with names")]
 pub struct Versioned {
-    /// The connection.
-    pub connection: Connection,
+    /// The connection. Shared, because a store may have it at hand and most who load it only read;
+    /// [`Arc::make_mut`] and [`Arc::unwrap_or_clone`] make it one's own.
+    pub connection: Arc<Connection>,
     /// Its version.
     pub version: Version,
 }

@@ -283,7 +283,7 @@ impl Enrolment {
         let version = self.parts.store.create(&connection, None, &entries).await;
         Ok(Versioned {
             version: version.map_err(from_store)?,
-            connection,
+            connection: connection.into(),
         })
     }
 
@@ -294,7 +294,7 @@ impl Enrolment {
         kind: EventKind,
         actor: &Actor,
     ) -> Result<()> {
-        let mut connection = stored.connection;
+        let mut connection = Arc::unwrap_or_clone(stored.connection);
         connection.credential = credential;
         let entries = [connection.record(actor, self.parts.clock.now(), kind)];
         let save = Save::new(&connection, stored.version, &entries);

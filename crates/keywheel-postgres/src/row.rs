@@ -55,8 +55,9 @@ impl Stored {
 
     pub(crate) fn decode(self) -> Result<Versioned, StoreError> {
         let connection = Connection::decode(&self.record);
+        let connection = connection.map_err(|error| unreadable(self.id, error))?;
         Ok(Versioned {
-            connection: connection.map_err(|error| unreadable(self.id, error))?,
+            connection: connection.into(),
             version: self.version,
         })
     }

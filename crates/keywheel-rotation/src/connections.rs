@@ -7,6 +7,7 @@ mod read;
 mod secrets;
 
 use std::fmt;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
@@ -119,9 +120,10 @@ impl Connections {
     ) -> Result<Connection> {
         loop {
             let Versioned {
-                mut connection,
+                connection,
                 version,
             } = self.load(id).await?;
+            let mut connection = Arc::unwrap_or_clone(connection);
             let Some(event) = change(&mut connection)? else {
                 return Ok(connection);
             };

@@ -108,7 +108,7 @@ impl From<Claimed> for Work {
         Self {
             lease: claimed.lease,
             released: false,
-            connection: claimed.stored.connection.into(),
+            connection: claimed.stored.connection,
             version: claimed.stored.version,
         }
     }

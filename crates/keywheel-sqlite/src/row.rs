@@ -55,7 +55,7 @@ impl Stored {
 fn decode(id: ConnectionId, version: Version, record: &str) -> Result<Versioned, StoreError> {
     let connection = Connection::decode(record).map_err(|error| unreadable(id, error))?;
     Ok(Versioned {
-        connection,
+        connection: connection.into(),
         version,
     })
 }

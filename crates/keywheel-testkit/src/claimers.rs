@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use keywheel_connection::conformance::sample;
 use keywheel_connection::{
-    Claimed, ConnectionId, ConnectionStore, ConnectionStoreExt, Holder, LeaseChange, Save,
-    StoreErrorKind,
+    Claimed, Connection, ConnectionId, ConnectionStore, ConnectionStoreExt, Holder, LeaseChange,
+    Save, StoreErrorKind,
 };
 use keywheel_core::{Clock, Entropy, SystemClock, SystemEntropy};
 
@@ -91,7 +91,7 @@ async fn finish(store: &dyn ConnectionStore, claimed: &Claimed) {
 }
 
 async fn finish_now(store: &dyn ConnectionStore, claimed: &Claimed) {
-    let mut connection = claimed.stored.connection.clone();
+    let mut connection = Connection::clone(&claimed.stored.connection);
     let entries = [sample::change(&mut connection, "done")];
     let save = Save::new(&connection, claimed.stored.version, &entries)
         .wake_at(None)
@@ -129,7 +129,7 @@ pub async fn write_with_an_old_lease(store: &dyn ConnectionStore) {
     Child::report(format!("holding {}", claimed.lease.fence.0));
     assert_eq!(Child::told(), "go on");
     let tries = (0..16).map(|_| async {
-        let mut connection = claimed.stored.connection.clone();
+        let mut connection = Connection::clone(&claimed.stored.connection);
         let entries = [sample::change(&mut connection, "stale")];
         let save = Save::new(&connection, claimed.stored.version, &entries);
         let extend = save

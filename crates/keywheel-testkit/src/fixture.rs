@@ -1,5 +1,6 @@
 //! What is put into stores to be kept, copied or meddled with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -99,7 +100,7 @@ async fn work_on(store: &dyn ConnectionStore, expected: &Connection) {
     let span = Duration::from_secs(60);
     let claims = store.claim_due(sample::holder(1), 10, span).await;
     let claimed = claims.expect("the store answers").remove(0);
-    let mut connection = claimed.stored.connection;
+    let mut connection = Arc::unwrap_or_clone(claimed.stored.connection);
     assert_eq!(&connection, expected);
     let entries = [sample::change(&mut connection, "today")];
     let save = Save::new(&connection, claimed.stored.version, &entries);

@@ -99,7 +99,7 @@ async fn keep_saving(store: Arc<dyn ConnectionStore>, n: u64, report: impl Fn(Ac
 }
 
 async fn save(store: &dyn ConnectionStore, stored: &mut Versioned) -> Option<Version> {
-    let connection = &mut stored.connection;
+    let connection = Arc::make_mut(&mut stored.connection);
     let entries = [(); 2].map(|()| sample::change(connection, "load"));
     let save =
         Save::new(connection, stored.version, &entries).wake_at(wake_at(stored.version.0 + 1));

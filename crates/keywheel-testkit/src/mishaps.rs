@@ -139,7 +139,10 @@ pub async fn check_full_disk(
     assert!(error.to_string().contains("disk is full"), "{error:?}");
     let stored = store.load(connection.id).await.expect("it can be read");
     let stored = stored.expect("it is there");
-    assert_eq!((&stored.connection, stored.version), (&connection, version));
+    assert_eq!(
+        (&*stored.connection, stored.version),
+        (&connection, version)
+    );
     fs::remove_file(ballast).expect("it is ours");
     let entries = [sample::change(&mut connection, &text())];
     let save = Save::new(&connection, version, &entries);

@@ -132,7 +132,7 @@ async fn p44_on_an_application_for_two_secrets_the_old_one_goes_before_the_next_
     let created = rig.connections().create(new, &me()).await.unwrap();
     let id = created.connection.id;
     rig.watch.begin(id, []);
-    let rotation = created.connection.rotation.unwrap();
+    let rotation = created.connection.rotation.as_ref().unwrap();
     assert_eq!(rotation.settings.mode, Mode::OnePlusOne);
     for generation in 1..=3 {
         assert_eq!(rig.settle(id, TimeDelta::hours(5)).await, None);

@@ -1,5 +1,6 @@
 //! Points 33 to 38: clocks, zones and downtime.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -137,7 +138,8 @@ async fn p33_a_removal_before_its_time_is_tried_once_until_then() {
     let rig = Rig::new(1015);
     let (id, replaced, end) = in_grace(&rig, &rig.rotator()).await;
     let mut stored = rig.store_version(id).await;
-    let rotation = stored.connection.rotation.as_mut().unwrap();
+    let connection = Arc::make_mut(&mut stored.connection);
+    let rotation = connection.rotation.as_mut().unwrap();
     rotation.debts[0].next_at = rig.clock.now();
     rig.save_as_it_was(stored).await.unwrap();
     let (looks, deadline) = (AtomicU32::new(0), end - TimeDelta::minutes(1));
@@ -195,7 +197,8 @@ async fn p34_a_removal_that_a_process_whose_clock_was_ahead_owed_is_read_for_now
     let (id, replaced, end) = in_grace(&rig, &rig.rotator()).await;
     rig.pass(end - rig.clock.now()).await;
     let mut stored = rig.store_version(id).await;
-    let debt = &mut stored.connection.rotation.as_mut().unwrap().debts[0];
+    let connection = Arc::make_mut(&mut stored.connection);
+    let debt = &mut connection.rotation.as_mut().unwrap().debts[0];
     debt.since = rig.clock.now() + TimeDelta::hours(12);
     (debt.unconfirmed, debt.next_at) = (true, rig.clock.now());
     rig.save_as_it_was(stored).await.unwrap();

@@ -1,5 +1,7 @@
 //! Claims about connections: creating, reading, renaming, saving, deleting.
 
+use std::sync::Arc;
+
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 
@@ -71,13 +73,14 @@ pub async fn pages_hold_every_connection_once_and_in_order(fixture: &dyn Fixture
         let (connection, entries) = connection(n, &format!("name-{}", n % 6));
         let connection = in_namespace(namespace, connection);
         store.create(&connection, None, &entries).await.unwrap();
-        expected.push(connection);
+        expected.push(Arc::new(connection));
     }
-    let place = |connection: &Connection| (connection.namespace.clone(), connection.name.clone());
+    let place =
+        |connection: &Arc<Connection>| (connection.namespace.clone(), connection.name.clone());
     expected.sort_by_key(place);
 
     for limit in [1, 2, 7, 100] {
-        let mut read: Vec<Connection> = Vec::new();
+        let mut read: Vec<Arc<Connection>> = Vec::new();
         loop {
             let mut page = Page::of_all(limit);
             if let Some(last) = read.last() {
@@ -109,7 +112,7 @@ pub async fn a_page_of_one_namespace_shows_no_other(fixture: &dyn Fixture) {
     let store = &store;
     let names = |page| async move {
         let page = store.list(page).await.unwrap();
-        let names = page.into_iter().map(|stored| stored.connection.name);
+        let names = page.iter().map(|stored| stored.connection.name.clone());
         names.map(String::from).collect::<Vec<_>>()
     };
 
@@ -156,7 +159,7 @@ pub async fn a_save_of_an_older_version_is_refused(fixture: &dyn Fixture) {
 
     assert_eq!(error, StoreErrorKind::Conflict);
     let stored = store.load(connection.id).await.unwrap().unwrap();
-    assert_eq!((stored.version, stored.connection), (saved, connection));
+    assert_eq!((stored.version, &*stored.connection), (saved, &connection));
     let never = Version(u64::MAX >> 1);
     let error = refused(store.save(Save::new(&stale, never, &[])).await);
     assert_eq!(error, StoreErrorKind::Conflict);
@@ -184,7 +187,7 @@ pub async fn of_many_saves_of_one_version_one_is_made(fixture: &dyn Fixture) {
         assert_eq!(error.unwrap_err().kind(), StoreErrorKind::Conflict);
     }
     let stored = store.load(connection.id).await.unwrap().unwrap();
-    assert_eq!(Some(&stored.connection), made[0].as_ref().ok());
+    assert_eq!(Some(&*stored.connection), made[0].as_ref().ok());
     store.verify(connection.id).await.unwrap();
 }
 
@@ -202,7 +205,7 @@ pub async fn a_renamed_connection_has_its_new_name_only(fixture: &dyn Fixture) {
     version.unwrap();
     let namespace = Namespace::default();
     let found = store.find(&namespace, &renamed.name).await.unwrap();
-    assert_eq!(found.unwrap().connection, renamed);
+    assert_eq!(*found.unwrap().connection, renamed);
     assert_eq!(store.find(&namespace, &before).await.unwrap(), None);
     let (next, entries) = connection(2, "before");
     store.create(&next, None, &entries).await.unwrap();
@@ -305,8 +308,8 @@ pub async fn a_dropped_save_is_made_whole_or_not_at_all(fixture: &dyn Fixture) {
             Err(error) => {
                 assert_eq!(error.kind(), StoreErrorKind::Conflict);
                 let stored = store.load(connection.id).await.unwrap().unwrap();
-                assert_eq!(stored.connection, changed);
-                (connection, version) = (stored.connection, stored.version);
+                assert_eq!(*stored.connection, changed);
+                (connection, version) = (changed, stored.version);
             }
         }
         store.verify(connection.id).await.unwrap();

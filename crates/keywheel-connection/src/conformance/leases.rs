@@ -1,6 +1,7 @@
 //! Claims about due work: claiming, renewing, taking over, and fences.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
@@ -66,7 +67,7 @@ pub async fn what_is_not_due_is_not_claimed(fixture: &dyn Fixture) {
 pub async fn a_save_can_leave_the_time_to_wake_as_it_is(fixture: &dyn Fixture) {
     let store = fixture.empty().await;
     let stored = due(fixture, &*store, 1, -30).await;
-    let mut connection = stored.connection;
+    let mut connection = Arc::unwrap_or_clone(stored.connection);
     let entry = change(&mut connection, "kept");
     let version = store
         .save(Save::new(&connection, stored.version, &[entry]))
@@ -272,7 +273,7 @@ async fn due(
         .await
         .unwrap();
     Versioned {
-        connection,
+        connection: connection.into(),
         version,
     }
 }
@@ -282,13 +283,13 @@ async fn save_under(
     claimed: &Claimed,
     change_lease: LeaseChange,
 ) -> Result<Versioned, crate::StoreError> {
-    let mut connection: Connection = claimed.stored.connection.clone();
+    let mut connection = Connection::clone(&claimed.stored.connection);
     let entries = [change(&mut connection, "under a lease")];
     let save = Save::new(&connection, claimed.stored.version, &entries)
         .under(&claimed.lease, change_lease);
     let version = store.save(save).await?;
     Ok(Versioned {
-        connection,
+        connection: connection.into(),
         version,
     })
 }

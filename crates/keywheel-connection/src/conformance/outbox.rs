@@ -138,7 +138,7 @@ pub async fn a_journal_is_verified_to_its_head(fixture: &dyn Fixture) {
 
     // An engine that lost an entry: its record says 7, the journal holds 5.
     let stored = store.load(id).await.unwrap().unwrap();
-    let mut connection = stored.connection;
+    let mut connection = Arc::unwrap_or_clone(stored.connection);
     drop(change(&mut connection, "lost"));
     drop(change(&mut connection, "lost too"));
     store

@@ -82,7 +82,7 @@ impl Resealer {
     /// until then stays.
     pub async fn pass(&self) -> Result<Resealed, ResealError> {
         let mut done = Resealed::default();
-        let mut last: Option<Connection> = None;
+        let mut last: Option<Arc<Connection>> = None;
         loop {
             let mut page = Page::of_all(PAGE);
             if let Some(last) = &last {
@@ -103,7 +103,7 @@ impl Resealer {
     /// Reseals one connection; again when somebody else saved it meanwhile.
     async fn reseal(&self, mut stored: Versioned, done: &mut Resealed) -> Result<(), ResealError> {
         loop {
-            let mut changed = stored.connection;
+            let mut changed = Arc::unwrap_or_clone(stored.connection);
             let found = self.seal_anew(&mut changed).await?;
             if found.values > 0 {
                 let kind = EventKind::Changed {

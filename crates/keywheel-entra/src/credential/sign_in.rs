@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use keywheel_connection::{
     Actor, Connection, ConnectionId, Credential, Entry, EventKind, Save, SignIn, SignInEnded,
@@ -42,7 +44,7 @@ impl RefreshTokenStore for StoredSignIn {
             let generation = of(&stored.connection)?.generation + 1;
             let context = stored.connection.refresh_token_context(generation);
             let sealed = self.parts.seal(refresh_token, &context).await?;
-            let sign_in = of_mut(&mut stored.connection)?;
+            let sign_in = of_mut(Arc::make_mut(&mut stored.connection))?;
             (sign_in.sealed, sign_in.generation) = (sealed, generation);
             if self.swap(&stored, &[]).await? {
                 return Ok(());
@@ -65,14 +67,15 @@ impl StoredSignIn {
         for _ in 0..RACES {
             let mut stored = self.parts.load(self.id).await?;
             let now = self.parts.clock.now();
-            let sign_in = of_mut(&mut stored.connection)?;
+            let connection = Arc::make_mut(&mut stored.connection);
+            let sign_in = of_mut(connection)?;
             if sign_in.ended.is_some() {
                 return Ok(());
             }
             sign_in.ended = Some(SignInEnded::new(now, why.to_string()));
             let reason = why.to_string();
             let kind = EventKind::NeedsReauth { reason };
-            let entry = stored.connection.record(&Actor::engine(), now, kind);
+            let entry = connection.record(&Actor::engine(), now, kind);
             if self.swap(&stored, &[entry]).await? {
                 return Ok(());
             }

@@ -44,7 +44,7 @@ async fn heard(here: &PostgresStore, there: &PostgresStore, n: u64) {
             .claim_due(sample::holder(n), 1, Duration::from_secs(600))
             .await;
         if let [claimed] = due.unwrap().as_slice() {
-            assert_eq!(claimed.stored.connection, connection);
+            assert_eq!(*claimed.stored.connection, connection);
             return;
         }
     }

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use keywheel_connection::conformance::sample;
-use keywheel_connection::{
-    Connection, ConnectionStore, LeaseChange, Page, Save, StoreErrorKind, Version,
-};
+use keywheel_connection::{ConnectionStore, LeaseChange, Page, Save, StoreErrorKind, Version};
 use keywheel_core::{Clock, SystemClock};
 use keywheel_postgres::PostgresStore;
 use keywheel_testkit::{
@@ -301,7 +299,7 @@ async fn who_is_refused_in_a_batch_leaves_no_entry_and_the_others_lose_none() {
         } else {
             assert_eq!(answer.unwrap(), stored.version);
             assert_eq!(stored.version, Version(version.0 + 1));
-            assert_eq!(stored.connection, *connection);
+            assert_eq!(*stored.connection, *connection);
             let seqs: Vec<_> = entries.iter().map(|entry| entry.seq).collect();
             assert_eq!(seqs, [2, 3], "{n}");
         }
@@ -331,7 +329,7 @@ async fn saves_under_a_lease_are_heap_only() {
         .await
         .unwrap();
     for claimed in due {
-        let mut connection: Connection = claimed.stored.connection;
+        let mut connection = Arc::unwrap_or_clone(claimed.stored.connection);
         let mut version = claimed.stored.version;
         for _ in 0..4 {
             let entries = [sample::change(&mut connection, "step")];

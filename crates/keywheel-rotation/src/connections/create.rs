@@ -209,7 +209,7 @@ impl Connections {
         let version = store.create(&connection, wake_at, &entries).await?;
         self.tell(&entries);
         Ok(Versioned {
-            connection,
+            connection: connection.into(),
             version,
         })
     }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use keywheel_connection::{
     Actor, Connection, ConnectionId, EventKind, Marker, Origin, Phase, Save, StoreErrorKind,
 };
@@ -55,14 +57,15 @@ impl Connections {
 
     async fn delete_now(&self, id: ConnectionId, actor: &Actor) -> Result<Vec<KeyId>> {
         loop {
-            let mut stored = self.load(id).await?;
-            let left = ours(&stored.connection);
+            let stored = self.load(id).await?;
+            let mut connection = Arc::unwrap_or_clone(stored.connection);
+            let left = ours(&connection);
             let kind = EventKind::ConnectionDeleted {
                 left: left.clone(),
-                unresolved: unresolved(&stored.connection),
+                unresolved: unresolved(&connection),
             };
-            let entries = [stored.connection.record(actor, self.now(), kind)];
-            let save = Save::new(&stored.connection, stored.version, &entries).deleting();
+            let entries = [connection.record(actor, self.now(), kind)];
+            let save = Save::new(&connection, stored.version, &entries).deleting();
             match self.parts.store.save(save).await {
                 Ok(_) => {
                     self.tell(&entries);

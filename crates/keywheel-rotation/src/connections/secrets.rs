@@ -127,7 +127,7 @@ impl Connections {
     ) -> Result<Vec<KeyId>> {
         let before = self.load(id).await?.connection;
         can_be_enrolled_anew(&before)?;
-        let mut after = before.clone();
+        let mut after = Connection::clone(&before);
         (after.cloud, after.tenant, after.client) = (cloud, tenant, client);
         let generation = next_generation(&before);
         let access = Access::new(&after, generation, secret.value().clone());

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use keywheel_connection::{Connection, Page, StoreError};
@@ -27,7 +28,7 @@ pub(crate) async fn survey(rotator: Rotator) {
 
 async fn walk(rotator: &Rotator) -> Result<(), StoreError> {
     let mut healths: BTreeMap<String, usize> = ALL.iter().map(|it| (word(it), 0)).collect();
-    let mut last: Option<Connection> = None;
+    let mut last: Option<Arc<Connection>> = None;
     loop {
         let page = Page::of_all(PAGE);
         let page = last.as_ref().map_or(page, |last| page.after(last));

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use keywheel_connection::{
     Access, Candidate, Connection, Held, SealError, StoreError, TroubleKind,
 };
@@ -8,7 +10,7 @@ use crate::failure::Failure;
 
 /// Who authenticates for a connection: itself, or the one that its secrets are managed through.
 pub(super) struct Authority {
-    via: Option<Box<Connection>>,
+    via: Option<Arc<Connection>>,
     generation: u64,
     secret: Secret,
     previous: Option<Secret>,
@@ -28,7 +30,7 @@ impl Rotator {
     /// Opens the secrets of who authenticates for `connection`.
     pub(super) async fn authority(&self, connection: &Connection) -> Result<Authority, Failure> {
         let via = match connection.credential.via() {
-            Some(via) => Some(Box::new(self.load_via(via).await?)),
+            Some(via) => Some(self.load_via(via).await?),
             None => None,
         };
         let by = via.as_deref().unwrap_or(connection);
@@ -48,7 +50,10 @@ impl Rotator {
         })
     }
 
-    async fn load_via(&self, id: keywheel_connection::ConnectionId) -> Result<Connection, Failure> {
+    async fn load_via(
+        &self,
+        id: keywheel_connection::ConnectionId,
+    ) -> Result<Arc<Connection>, Failure> {
         let failed = |error: &StoreError| {
             let kind = if error.is_transient() {
                 TroubleKind::Transient

@@ -54,7 +54,7 @@ impl Rotator {
             if made && unchanged {
                 return Ok(true);
             }
-            work.connection = newest.connection.into();
+            work.connection = newest.connection;
             work.version = newest.version;
             if fold == Fold::Nothing {
                 return Ok(false);

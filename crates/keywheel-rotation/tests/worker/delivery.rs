@@ -93,12 +93,13 @@ async fn stage() -> Stage {
 /// Something happens to a connection.
 async fn happen(fleet: &Fleet, member: Member, n: u64) -> Vec<Entry> {
     let Versioned {
-        mut connection,
+        connection,
         version,
     } = fleet.memory.load(member.id).await.unwrap().unwrap();
     let kind = EventKind::Changed {
         what: format!("thing {n}"),
     };
+    let mut connection = Arc::unwrap_or_clone(connection);
     let entries = vec![connection.record(&Actor::named("test"), fleet.clock.now(), kind)];
     let save = Save::new(&connection, version, &entries);
     fleet.memory.save(save).await.unwrap();

@@ -27,7 +27,7 @@ async fn everything_sealed_with_a_former_key_is_sealed_anew() {
     let present = KeyRing::new(&PRESENT).unwrap();
     let mut page = store.list(Page::of_all(250)).await.unwrap();
     for stored in &mut page {
-        assert_opens(&mut stored.connection, &present).await;
+        assert_opens(Arc::make_mut(&mut stored.connection), &present).await;
         store.verify(stored.connection.id).await.unwrap();
     }
     // What was to wake still wakes.
@@ -51,7 +51,7 @@ async fn what_a_missing_key_sealed_is_counted_and_left_as_it_is() {
     let unopened = BTreeMap::from([(lost.key_id().to_owned(), 3)]);
     assert_eq!(done.unopened, unopened);
     let after = store.load(before.id).await.unwrap().unwrap();
-    assert_eq!(after.connection, before);
+    assert_eq!(*after.connection, before);
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn what_somebody_saved_meanwhile_is_kept() {
     assert_eq!(done.values, 3);
     let mut after = store.load(before.id).await.unwrap().unwrap().connection;
     assert_eq!(after.name.as_str(), "renamed");
-    assert_opens(&mut after, &KeyRing::new(&PRESENT).unwrap()).await;
+    assert_opens(Arc::make_mut(&mut after), &KeyRing::new(&PRESENT).unwrap()).await;
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn certificates_and_refresh_tokens_are_resealed_for_what_they_are() {
 
         assert_eq!(done.values, 1);
         let mut after = store.load(connection.id).await.unwrap().unwrap().connection;
-        assert_opens(&mut after, &KeyRing::new(&PRESENT).unwrap()).await;
+        assert_opens(Arc::make_mut(&mut after), &KeyRing::new(&PRESENT).unwrap()).await;
     }
 }
 
