@@ -1,3 +1,4 @@
+mod copies;
 mod work;
 
 use std::collections::hash_map::DefaultHasher;
@@ -22,6 +23,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument, Span, warn};
 
+use self::copies::Copies;
 use self::work::Work;
 
 /// Where a [`TokenCache`] gets what it does not have.
@@ -64,6 +66,7 @@ struct Held {
     /// A copy of its own, for it is looked at before every call.
     request: TokenRequest,
     token: AccessToken,
+    copies: Copies,
     /// When to get the next one.
     refresh_on: DateTime<Utc>,
 }
@@ -151,7 +154,7 @@ impl<S: TokenSource> TokenCache<S> {
         let held = tokens
             .iter()
             .find(|held| want_same(&held.request, request))?;
-        (now < held.refresh_on && is_wanted(&held.token, request)).then(|| held.token.clone())
+        (now < held.refresh_on && is_wanted(&held.token, request)).then(|| held.hand_out())
     }
 
     /// Returns a token at hand, or the one that is got now.
@@ -208,17 +211,17 @@ impl<S: TokenSource> TokenCache<S> {
 
     fn next<'a>(&'a self, request: &'a TokenRequest) -> Next<'a, S> {
         let mut state = self.0.state();
-        let held = self.0.usable(request);
-        if let Some((held, now)) = &held
-            && (*now < held.refresh_on || state.slot(request).flight.is_some())
+        let usable = self.0.usable(request);
+        if let Some((token, fresh)) = &usable
+            && (*fresh || state.slot(request).flight.is_some())
         {
-            return Next::Use(held.token.clone());
+            return Next::Use(token.clone());
         }
         let next = self.join(&mut state, request);
         drop(state);
-        match (held, next) {
+        match (usable, next) {
             // The lead, if it is one, goes away now, and leaves its request to a task.
-            (Some((held, _)), _) => Next::Use(held.token),
+            (Some((token, _)), _) => Next::Use(token),
             (None, Next::Await { landed, number }) => {
                 self.carry(number, request);
                 Next::Await { landed, number }
@@ -357,14 +360,14 @@ impl<S> Inner<S> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the token that will do, and the time at which it was valid.
-    fn usable(&self, request: &TokenRequest) -> Option<(Held, DateTime<Utc>)> {
+    /// Returns the token that will do, and whether it will for a while.
+    fn usable(&self, request: &TokenRequest) -> Option<(AccessToken, bool)> {
         let tokens = self.tokens.load();
         let mut tokens = tokens.iter();
         let held = tokens
             .find(|held| want_same(&held.request, request) && is_wanted(&held.token, request))?;
         let now = self.clock.now();
-        (now < held.token.expires_on).then(|| (held.clone(), now))
+        (now < held.token.expires_on).then(|| (held.hand_out(), now < held.refresh_on))
     }
 
     /// Puts `token` in the place of its predecessor. The caller holds the lock.
@@ -382,9 +385,18 @@ impl<S> Inner<S> {
         let newest = Some(Held {
             refresh_on: refresh_on(token),
             token: token.clone(),
+            copies: Copies::default(),
             request,
         });
         self.tokens.store(Arc::new(Tokens { newest, older }));
+    }
+}
+
+impl Held {
+    fn hand_out(&self) -> AccessToken {
+        let token = self.copies.of(&self.token.token);
+        AccessToken::new(token, self.token.obtained_on, self.token.expires_on)
+            .with_refresh_on(self.token.refresh_on)
     }
 }
 
