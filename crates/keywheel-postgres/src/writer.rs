@@ -15,7 +15,8 @@ use crate::queue::Queue;
 /// A task that saves: what arrives while it waits for the server goes into the next statement together.
 ///
 /// One statement at a time, as the journal lets one transaction in at a time, until that is on the disk: two
-/// half as big would take nearly twice as long.
+/// half as big would take nearly twice as long. Only when a whole statement more waits does it go out beside,
+/// and does what comes before the journal while the other is there.
 #[derive(Debug)]
 pub(crate) struct Writer {
     queue: Arc<Queue<Job>>,
@@ -64,7 +65,7 @@ impl Drop for Worker {
 async fn run(database: Arc<Database>, worker: Worker) {
     let queue = &*worker.0;
     let mut company = Company::default();
-    let mut slow = None;
+    let mut beside = None;
     loop {
         queue.wait_for(1).await;
         company.gather(queue).await;
@@ -74,7 +75,7 @@ async fn run(database: Arc<Database>, worker: Worker) {
         }
         let (begun, count) = (Instant::now(), batch.len());
         let mut saving = Box::pin(save_all(database.clone(), batch));
-        match timeout(SLOW, &mut saving).await {
+        match timeout(patience(queue.len()), &mut saving).await {
             Ok(answers) => {
                 company.expect(queue.len() + count, begun.elapsed());
                 send(answers);
@@ -82,11 +83,20 @@ async fn run(database: Arc<Database>, worker: Worker) {
             Err(_) => {
                 // What it waits for is not to hold up the others, unless they wait for the same.
                 let saved = tokio::spawn(async { send(saving.await) });
-                if let Some(slower) = slow.replace(saved) {
-                    drop(slower.await);
+                if let Some(earlier) = beside.replace(saved) {
+                    drop(earlier.await);
                 }
             }
         }
+    }
+}
+
+/// Returns how long a statement is waited for before the next one goes out beside it, when so many saves wait.
+fn patience(waiting: usize) -> Duration {
+    if waiting < BATCH {
+        SLOW
+    } else {
+        Duration::ZERO
     }
 }
 
@@ -159,3 +169,15 @@ const SLOW: Duration = Duration::from_millis(100);
 
 /// How many saves share a statement at most.
 pub(crate) const BATCH: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_statement_goes_out_beside_another_one() {
+        assert_eq!(patience(0), SLOW);
+        assert_eq!(patience(BATCH - 1), SLOW);
+        assert_eq!(patience(BATCH), Duration::ZERO);
+    }
+}
