@@ -18,7 +18,7 @@ const ROUNDS: usize = 200;
 
 /// Rounds that are short go on for this long: two threads that hand over to each other are fast only now and
 /// then.
-const WHILE: Duration = Duration::from_secs(2);
+const WHILE: Duration = Duration::from_secs(5);
 
 /// Whether cargo asks for measurements (`cargo bench`) and not only whether the bench runs (`cargo test`).
 #[must_use]

@@ -149,10 +149,10 @@ impl TokenEndpoint {
         form: &Form,
         proof: Proof<'_>,
     ) -> Result<Grant, CredentialError> {
-        let span = self.span(form);
+        let patience = Patience::new(&self.0.retry, self.entropy());
         // Pinned first, so that it is not moved into what carries the span.
-        let exchange = pin!(self.exchange_patiently(form, proof));
-        exchange.instrument(span).await
+        let exchange = pin!(self.send_until(form, proof, Some(patience)));
+        exchange.instrument(self.span(form)).await
     }
 
     /// Sends `form` exactly once; again only with an assertion by Entra's clock in place of one that was
@@ -162,9 +162,8 @@ impl TokenEndpoint {
         form: &Form,
         proof: Proof<'_>,
     ) -> Result<Grant, CredentialError> {
-        let span = self.span(form);
-        let result = self.attempt(form, proof).instrument(span).await;
-        result.map_err(|failure| failure.error)
+        let exchange = pin!(self.send_until(form, proof, None));
+        exchange.instrument(self.span(form)).await
     }
 
     fn span(&self, form: &Form) -> Span {
@@ -172,29 +171,33 @@ impl TokenEndpoint {
             grant_type = form.grant_type().as_str())
     }
 
-    async fn exchange_patiently(
+    /// Sends `form` for as long as there is patience. Each attempt is made once more at once when an assertion
+    /// was refused because our clock is off: who is not let in has redeemed nothing.
+    async fn send_until(
         &self,
         form: &Form,
         proof: Proof<'_>,
+        mut patience: Option<Patience<'_>>,
     ) -> Result<Grant, CredentialError> {
-        let mut patience = Patience::new(&self.0.retry, self.entropy());
+        let mut by_entras_clock = false;
         loop {
-            let failure = match self.attempt(form, proof).await {
+            let failure = match self.send(form, proof).await {
                 Ok(grant) => return Ok(grant),
                 Err(failure) => failure,
             };
-            if !failure.allows_repeat(form) || !patience.lasts_after(&failure.error).await {
-                return Err(failure.error);
+            by_entras_clock = failure.by_our_clock && !by_entras_clock;
+            if by_entras_clock {
+                continue;
             }
-        }
-    }
-
-    /// Sends `form`; once more when an assertion was refused because our clock is off. Who is not let in
-    /// has redeemed nothing.
-    async fn attempt(&self, form: &Form, proof: Proof<'_>) -> Result<Grant, Failure> {
-        match self.send(form, proof).await {
-            Err(failure) if failure.by_our_clock => self.send(form, proof).await,
-            result => result,
+            match &mut patience {
+                Some(patience) if failure.allows_repeat(form) => {
+                    // Apart, for it is seldom: every request would carry its state.
+                    if !Box::pin(patience.lasts_after(&failure.error)).await {
+                        return Err(failure.error);
+                    }
+                }
+                _ => return Err(failure.error),
+            }
         }
     }
 

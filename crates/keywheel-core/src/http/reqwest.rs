@@ -2,12 +2,13 @@ mod addresses;
 
 use std::fmt;
 use std::mem;
-use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt};
 use http::{Request, Response};
 use reqwest::{Certificate, Client, ClientBuilder};
 use thiserror::Error;
@@ -62,6 +63,18 @@ impl ReqwestSend {
         Ok(self.0.unpooled.get_or_init(|| client))
     }
 
+    fn begin(
+        &self,
+        request: Request<Bytes>,
+    ) -> Result<
+        impl Future<Output = Result<reqwest::Response, TransportError>> + use<>,
+        TransportError,
+    > {
+        let fresh = request.extensions().get::<FreshConnection>().is_some();
+        let sent = self.client(fresh)?.execute(self.request(request)?);
+        Ok(sent.map_err(into_transport))
+    }
+
     fn request(&self, request: Request<Bytes>) -> Result<reqwest::Request, TransportError> {
         let (head, body) = request.into_parts();
         let url =
@@ -72,6 +85,20 @@ impl ReqwestSend {
         *request.headers_mut() = head.headers;
         *request.body_mut() = Some(body.into());
         Ok(request)
+    }
+
+    async fn answer(
+        &self,
+        sent: Result<
+            impl Future<Output = Result<reqwest::Response, TransportError>>,
+            TransportError,
+        >,
+    ) -> Result<Response<Bytes>, TransportError> {
+        let mut answer = sent?.await?;
+        let mut response = Response::new(self.body(&mut answer).await?);
+        *response.status_mut() = answer.status();
+        *response.headers_mut() = mem::take(answer.headers_mut());
+        Ok(response)
     }
 
     /// What comes in one piece, as nearly all that is short does, is not copied.
@@ -110,19 +137,19 @@ impl ReqwestSend {
 
 #[async_trait]
 impl HttpSend for ReqwestSend {
-    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
-        let fresh = request.extensions().get::<FreshConnection>().is_some();
-        let sent = self.client(fresh)?.execute(self.request(request)?);
-        let answer = async {
-            let mut answer = sent.await.map_err(into_transport)?;
-            let mut response = Response::new(self.body(&mut answer).await?);
-            *response.status_mut() = answer.status();
-            *response.headers_mut() = mem::take(answer.headers_mut());
-            Ok(response)
-        };
+    /// Written out, so that what is carried while the answer is waited for does not hold the request too.
+    fn send<'a, 'async_trait>(
+        &'a self,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'async_trait, Result<Response<Bytes>, TransportError>>
+    where
+        'a: 'async_trait,
+    {
         // One timer for all of it: reqwest's own guards the body by a box and a second look.
-        let in_time = timeout(self.0.options.timeout, pin!(answer)).await;
-        in_time.unwrap_or_else(|_| Err(TransportError::new(TransportErrorKind::Timeout)))
+        let in_time = timeout(self.0.options.timeout, self.answer(self.begin(request)));
+        Box::pin(in_time.map(|answer| {
+            answer.unwrap_or_else(|_| Err(TransportError::new(TransportErrorKind::Timeout)))
+        }))
     }
 }
 
