@@ -132,10 +132,13 @@ impl Rotator {
     }
 
     fn committed(&self, work: &mut Work, change: Change, version: Version) {
+        // Where only the lease or the time to wake was saved, all that is shown is shown already.
+        if !Arc::ptr_eq(&work.connection, &change.connection) {
+            crate::metrics::committed(&change.connection, &change.news.events);
+        }
         work.connection = change.connection;
         work.version = version;
         work.released |= change.lease == LeaseChange::Release;
-        crate::metrics::committed(&work.connection, &change.news.events);
         for entry in &change.news.entries {
             tracing::debug!(
                 connection = %entry.connection,
