@@ -66,12 +66,12 @@ fn over_loopback() -> Times {
     };
     Race::new("cold tokens from a loopback server", TOKENS)
         .with("keywheel", || {
-            let (credential, wanted) = (credential.clone(), request.clone());
+            let (credential, mut wanted) = (credential.clone(), request.clone());
             let work: Work = Box::pin(async move {
                 let mut last = credential.get_token(&wanted).await.unwrap();
                 for _ in 0..TOKENS {
-                    let request = wanted.clone().rejecting(&last);
-                    last = credential.get_token(&request).await.unwrap();
+                    wanted = wanted.rejecting(&last);
+                    last = credential.get_token(&wanted).await.unwrap();
                 }
             });
             in_task(work);

@@ -1,10 +1,8 @@
 mod copies;
 mod work;
 
-use std::collections::hash_map::DefaultHasher;
 use std::fmt;
 use std::future::poll_fn;
-use std::hash::{Hash, Hasher};
 use std::mem;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -583,12 +581,12 @@ fn refresh_on(token: &AccessToken) -> DateTime<Utc> {
 
 /// Hashed from the token, and so different for each connection and each replica.
 fn jitter(token: &AccessToken, within: i64) -> i64 {
-    let text = token.token.expose().as_bytes();
     // The end of a token is its signature, different in each.
-    let end = &text[text.len().saturating_sub(64)..];
-    let mut hasher = DefaultHasher::new();
-    end.hash(&mut hasher);
-    let share = i64::from(u16::try_from(hasher.finish() >> 48).unwrap_or(0));
+    let end = token.token.expose().bytes().rev().take(8);
+    let end = end.fold(0_u64, |end, byte| end << 8 | u64::from(byte));
+    // Fibonacci hashing: the upper bits depend on all of them.
+    let hash = end.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let share = i64::from(u16::try_from(hash >> 48).unwrap_or(0));
     within * share / i64::from(u16::MAX)
 }
 
