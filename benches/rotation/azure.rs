@@ -76,7 +76,8 @@ impl Azure {
         let answer = client.build().unwrap().get(url).send().await.unwrap();
         let records: Vec<Value> = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
         let of = |route: &str| records.iter().filter(|it| it["route"] == route).count();
-        let last = records.last().and_then(|it| it["number"].as_u64());
+        // Not that of the one noted last: those that came together are noted in any order.
+        let last = records.iter().filter_map(|it| it["number"].as_u64()).max();
         (last.unwrap_or(number), ROUTES.map(of))
     }
 }
