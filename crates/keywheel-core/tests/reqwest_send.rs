@@ -67,6 +67,23 @@ async fn a_connection_closed_after_the_request_is_not_unsent() {
     assert_eq!(error.kind(), TransportErrorKind::Interrupt, "{error:?}");
 }
 
+/// The timer begins when the future is first polled, which is where the runtime is.
+#[test]
+fn a_request_may_be_made_outside_of_the_runtime_that_sends_it() {
+    let url = serve(|mut stream| {
+        read_request(&mut stream);
+        let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+        stream.write_all(answer).unwrap();
+    });
+    let http = sender();
+    let sent = http.send(get(&url));
+
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let answer = runtime.enable_all().build().unwrap().block_on(sent);
+
+    assert_eq!(answer.unwrap().status(), 204);
+}
+
 #[tokio::test]
 async fn an_answer_is_whole_in_however_many_pieces_it_comes() {
     for (pieces, whole) in [

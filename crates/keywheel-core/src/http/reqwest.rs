@@ -2,13 +2,14 @@ mod addresses;
 
 use std::fmt;
 use std::mem;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use futures_util::TryFutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, TryFutureExt};
 use http::{Request, Response};
 use reqwest::{Certificate, Client, ClientBuilder};
 use thiserror::Error;
@@ -145,11 +146,13 @@ impl HttpSend for ReqwestSend {
     where
         'a: 'async_trait,
     {
-        // One timer for all of it: reqwest's own guards the body by a box and a second look.
-        let in_time = timeout(self.0.options.timeout, self.answer(self.begin(request)));
-        Box::pin(in_time.map(|answer| {
-            answer.unwrap_or_else(|_| Err(TransportError::new(TransportErrorKind::Timeout)))
-        }))
+        let sent = self.begin(request);
+        Box::pin(async move {
+            let answer = pin!(self.answer(sent));
+            // One timer for all of it: reqwest's own guards the body by a box and a second look.
+            let in_time = timeout(self.0.options.timeout, answer).await;
+            in_time.unwrap_or_else(|_| Err(TransportError::new(TransportErrorKind::Timeout)))
+        })
     }
 }
 
