@@ -27,8 +27,8 @@
 //! that was rotated take.
 //!
 //! Seen on two quiet cores, 64 in flight, fastest round: SQLite 620 rotations a second where the floor made 619,
-//! PostgreSQL 610 where it made 596. The processor's time for one was 1.04 to 1.06 of the floor's on SQLite and,
-//! in five runs, 1.15 to 1.26 on PostgreSQL (bound 1.25). Among 1,000,000 connections a rotation cost 1.00 and
+//! PostgreSQL 610 where it made 596. The processor's time for one was 1.02 to 1.06 of the floor's on SQLite and,
+//! in six runs, 1.15 to 1.26 on PostgreSQL (bound 1.25). Among 1,000,000 connections a rotation cost 1.00 and
 //! 1.01 of one among 1,000. One in flight took 78 KiB with its TLS connection, and 5 KiB stayed for one that was
 //! over.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on panics")]

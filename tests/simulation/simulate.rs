@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use workspace_tests::simulation::{Campaign, Mutant, Simulator, hunt};
 
-/// A run takes and gives back memory thirty thousand times, and this one does it in half the time.
+/// A run takes memory some three thousand times.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

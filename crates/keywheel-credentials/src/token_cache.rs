@@ -1,4 +1,5 @@
 mod copies;
+mod renewal;
 mod work;
 
 use std::fmt;
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use keywheel_core::{
@@ -22,6 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument, Span, warn};
 
 use self::copies::Copies;
+use self::renewal::refresh_on;
 use self::work::Work;
 
 /// Where a [`TokenCache`] gets what it does not have.
@@ -113,17 +115,6 @@ enum Next<'a, S: TokenSource> {
     Pause(Instant),
     Use(AccessToken),
 }
-
-/// How long before its end a token is renewed: time for several attempts, and what the other Azure
-/// libraries keep. Tokens that last less than twice that are renewed at half their life.
-const MARGIN: TimeDelta = TimeDelta::minutes(5);
-
-/// Renewals are spread over this part of the margin, so that a thousand connections that were opened
-/// together don't renew together.
-const SPREAD: i64 = 5;
-
-/// No token is renewed younger than this, whatever `refresh_in` says.
-const YOUNGEST: TimeDelta = TimeDelta::minutes(1);
 
 /// More tokens than an application has resources to talk to.
 const MOST_TOKENS: usize = 64;
@@ -560,34 +551,6 @@ fn is_wanted(token: &AccessToken, request: &TokenRequest) -> bool {
     request
         .rejected
         .is_none_or(|rejected| rejected < token.obtained_on)
-}
-
-/// Counts in milliseconds, which is several times as fast as to count in dates.
-fn refresh_on(token: &AccessToken) -> DateTime<Utc> {
-    let (start, end) = (
-        token.obtained_on.timestamp_millis(),
-        token.expires_on.timestamp_millis(),
-    );
-    let half = (end - start) / 2;
-    let margin = half.min(MARGIN.num_milliseconds());
-    let latest = end - margin;
-    let due = token
-        .refresh_on
-        .map_or(latest, |due| latest.min(due.timestamp_millis()));
-    let youngest = start + half.min(YOUNGEST.num_milliseconds());
-    let due = youngest.max(due - jitter(token, margin / SPREAD));
-    DateTime::from_timestamp_millis(due).unwrap_or(token.expires_on)
-}
-
-/// Hashed from the token, and so different for each connection and each replica.
-fn jitter(token: &AccessToken, within: i64) -> i64 {
-    // The end of a token is its signature, different in each.
-    let end = token.token.expose().bytes().rev().take(8);
-    let end = end.fold(0_u64, |end, byte| end << 8 | u64::from(byte));
-    // Fibonacci hashing: the upper bits depend on all of them.
-    let hash = end.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let share = i64::from(u16::try_from(hash >> 48).unwrap_or(0));
-    within * share / i64::from(u16::MAX)
 }
 
 impl<S> Clone for TokenCache<S> {

@@ -1,5 +1,8 @@
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
+use chrono::TimeDelta;
 use keywheel_core::{Cloud, ManualClock, Secret};
 use tokio::task::JoinSet;
 use tokio::time::{advance, sleep, timeout};
@@ -236,6 +239,23 @@ async fn a_token_of_a_minute_is_used_and_renewed_at_half_its_life() {
     advance(Duration::from_secs(31)).await;
     assert!(cache.cached(&graph()).is_none());
     assert_eq!(token(&cache, &graph()).await, "token 1");
+}
+
+#[tokio::test]
+async fn threads_get_a_token_in_a_few_copies() {
+    let cache = cache();
+    let text = token(&cache, &graph()).await;
+
+    let copies = thread::scope(|scope| {
+        let look = || cache.cached(&graph()).unwrap().token;
+        let threads: Vec<_> = (0..32).map(|_| scope.spawn(look)).collect();
+        let tokens = threads.into_iter().map(|thread| thread.join().unwrap());
+        tokens.collect::<Vec<_>>()
+    });
+
+    assert!(copies.iter().all(|copy| copy.expose() == text));
+    let places: HashSet<_> = copies.iter().map(|copy| copy.expose().as_ptr()).collect();
+    assert!((2..=8).contains(&places.len()), "{}", places.len());
 }
 
 #[test]

@@ -132,7 +132,7 @@ impl Rotator {
     }
 
     fn committed(&self, work: &mut Work, change: Change, version: Version) {
-        // Where only the lease or the time to wake was saved, all that is shown is shown already.
+        // Where only the lease or the time to wake was saved, nothing that is shown has changed.
         if !Arc::ptr_eq(&work.connection, &change.connection) {
             crate::metrics::committed(&change.connection, &change.news.events);
         }
