@@ -11,7 +11,7 @@ use keywheel_connection::{
 
 use crate::{Effects, Fate, Watch};
 
-/// A memory store whose saves have fates, and that checks the invariants after each.
+/// A memory store whose writes have fates, and that checks the invariants after each.
 #[derive(Clone)]
 pub struct WatchedStore {
     inner: MemoryStore,
@@ -37,6 +37,10 @@ impl fmt::Debug for WatchedStore {
     }
 }
 
+fn unavailable() -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, "the store is away")
+}
+
 #[async_trait]
 impl ConnectionStore for WatchedStore {
     async fn create(
@@ -45,15 +49,22 @@ impl ConnectionStore for WatchedStore {
         wake_at: Option<DateTime<Utc>>,
         entries: &[Entry],
     ) -> Result<Version, StoreError> {
-        self.inner.create(connection, wake_at, entries).await
+        let fate = self.effects.begin("create").await;
+        if fate == Some(Fate::Refused) {
+            return Err(unavailable());
+        }
+        let created = self.inner.create(connection, wake_at, entries).await;
+        self.watch.check();
+        self.effects.end(fate).await;
+        if fate == Some(Fate::AnswerLost) {
+            return Err(unavailable());
+        }
+        created
     }
 
     async fn load(&self, id: ConnectionId) -> Result<Option<Versioned>, StoreError> {
         if self.effects.load_fails() {
-            return Err(StoreError::new(
-                StoreErrorKind::Unavailable,
-                "the store is away",
-            ));
+            return Err(unavailable());
         }
         self.inner.load(id).await
     }
@@ -68,7 +79,6 @@ impl ConnectionStore for WatchedStore {
 
     async fn save(&self, save: Save<'_>) -> Result<Version, StoreError> {
         let fate = self.effects.begin("save").await;
-        let unavailable = || StoreError::new(StoreErrorKind::Unavailable, "the store is away");
         if fate == Some(Fate::Refused) {
             return Err(unavailable());
         }

@@ -2,6 +2,7 @@
 
 mod begin;
 mod leave;
+mod lost;
 mod managed;
 mod secrets;
 mod steer;

@@ -142,9 +142,23 @@ impl Connections {
                     return Ok(connection);
                 }
                 Err(error) if error.kind() == StoreErrorKind::Conflict => {}
+                Err(error) if error.is_transient() && self.is_stored(&connection).await => {
+                    self.tell(&entries);
+                    return Ok(connection);
+                }
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// A write that got no answer may have been made all the same, and somebody may have changed the
+    /// connection since: the journal tells.
+    async fn is_stored(&self, connection: &Connection) -> bool {
+        let ours = connection.journal;
+        let last = ours.seq.saturating_sub(1);
+        let journal = self.parts.store.journal(connection.id, last, 1).await;
+        let entry = journal.ok().and_then(|entries| entries.into_iter().next());
+        entry.is_some_and(|entry| entry.digest == ours.digest)
     }
 
     fn tell(&self, entries: &[Entry]) {

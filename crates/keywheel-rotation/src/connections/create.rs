@@ -154,7 +154,12 @@ impl Connections {
     ///
     /// # Errors
     ///
-    /// Returns the errors of both. Nothing was stored then.
+    /// Returns the errors of both. Nothing was stored then, but for one case: when the store does not answer
+    /// ([`is_transient`](ConnectionError::is_transient), of the kind
+    /// [`Store`](super::ConnectionErrorKind::Store)), the connection may have been stored all the same, and
+    /// its first rotation begun. Create it again under the same name: that the name is taken says that it
+    /// was, and the connection of that name is the one. What comes of the secret given here stands in its
+    /// status and journal; keep the secret until then.
     pub async fn create(&self, new: NewConnection, actor: &Actor) -> Result<Versioned> {
         let store = &self.parts.store;
         if store.find(&new.namespace, &new.name).await?.is_some() {
@@ -196,6 +201,9 @@ impl Connections {
     /// Stores a connection that was just validated. The first rotation is stored as requested: a rotator
     /// begins it at once.
     ///
+    /// The same `validated` may be stored again after an error: where it was stored already, that is the
+    /// answer.
+    ///
     /// # Errors
     ///
     /// Returns an error when the name is taken or the store fails.
@@ -206,12 +214,16 @@ impl Connections {
         } = validated;
         let wake_at = wake_at(&connection, self.now(), &self.policy);
         let store = &self.parts.store;
-        let version = store.create(&connection, wake_at, &entries).await?;
+        let created = match store.create(&connection, wake_at, &entries).await {
+            Ok(version) => Versioned {
+                connection: connection.into(),
+                version,
+            },
+            Err(_) if self.is_stored(&connection).await => self.load(connection.id).await?,
+            Err(error) => return Err(error.into()),
+        };
         self.tell(&entries);
-        Ok(Versioned {
-            connection: connection.into(),
-            version,
-        })
+        Ok(created)
     }
 
     /// Takes on the client secrets of another application. The first one is minted at once; none that is

@@ -4,7 +4,8 @@ use keywheel_connection::{IssuerError, IssuerErrorKind, SealError, StoreError, S
 use keywheel_core::Report;
 use thiserror::Error;
 
-/// What was asked of a connection was not done. Nothing was stored.
+/// What was asked of a connection was not done. Nothing was stored, unless the store did not answer: see
+/// [`ConnectionErrorKind::Store`].
 #[derive(Debug, Error)]
 #[error("{message}")]
 pub struct ConnectionError {
@@ -25,7 +26,9 @@ pub enum ConnectionErrorKind {
     Seal,
     /// The state of the connection does not allow it now. See the message.
     State,
-    /// The store refuses or does not answer.
+    /// The store refuses or does not answer. Where trying again may help
+    /// ([`is_transient`](ConnectionError::is_transient)), its answer may be all that was lost, and what was
+    /// asked for be stored: look at the status first.
     Store,
     /// The service does not answer. Try again.
     Unavailable,

@@ -20,7 +20,9 @@ impl Connections {
     /// # Errors
     ///
     /// Returns an error when Entra refuses the secret, when the key id does not fit it, when another new
-    /// secret is being minted or proven (abort that rotation first), or the store fails.
+    /// secret is being minted or proven (abort that rotation first), or the store fails. When the store does
+    /// not answer, the secret may have been taken all the same: supply it again, and where a new secret is
+    /// on its way already, see by the candidate's key id in the status whether it is this one.
     pub async fn supply_secret(
         &self,
         id: ConnectionId,
@@ -116,7 +118,8 @@ impl Connections {
     ///
     /// Returns an error when the new credential is refused, when a new secret is being minted or proven
     /// (abort that rotation first), when the connection authenticates through another one, or the store
-    /// fails.
+    /// fails. When the store does not answer, the credential may have been changed all the same: the key id
+    /// of the current secret in the status tells.
     pub async fn change_credential(
         &self,
         id: ConnectionId,
