@@ -29,11 +29,20 @@ impl<'a> Chaos<'a> {
     /// Waits a little, and then kills or stops a worker, or crashes the database.
     pub(crate) async fn strike(&mut self) {
         sleep(Duration::from_secs_f64(0.3 + unit() * 1.2)).await;
+        self.all_run();
         let which = (unit() * 3.0) as usize % 3;
         match unit() {
             x if x < 0.6 => self.kill(which).await,
             x if x < 0.85 => self.stop(which).await,
             _ => self.restart_database().await,
+        }
+    }
+
+    /// A worker in which anything panics, or a secret reaches the log, ends by itself.
+    fn all_run(&mut self) {
+        for worker in &mut self.workers {
+            let ended = worker.try_wait().unwrap();
+            assert!(ended.is_none(), "a worker ended by itself: {ended:?}");
         }
     }
 
@@ -60,9 +69,9 @@ impl<'a> Chaos<'a> {
         self.restarts += 1;
     }
 
-    /// Whether each of them happened, and workers died often.
-    pub(crate) fn is_enough(&self, kills: u32) -> bool {
-        self.killed >= kills && self.stopped >= 1 && self.restarts >= 1
+    /// Whether each of them happened so many times, and workers died often.
+    pub(crate) fn is_enough(&self, kills: u32, others: u32) -> bool {
+        self.killed >= kills && self.stopped >= others && self.restarts >= others
     }
 
     fn signal(&self, which: usize, name: &str) {
@@ -71,6 +80,7 @@ impl<'a> Chaos<'a> {
 
     /// Asks the workers to end, and waits for it.
     pub(crate) async fn end(mut self) {
+        self.all_run();
         for which in 0..self.workers.len() {
             self.signal(which, "TERM");
             let status = self.workers[which].wait().await.unwrap();

@@ -34,10 +34,14 @@ pub(crate) struct Member {
     pub(crate) application: Application,
 }
 
+/// What a watched worker keeps on its heap, the other way round.
+pub(crate) const CANARY: &str = "a-canary-of-the-heap-4d1c9b7e";
+
 const SEALING_KEY: [u8; 32] = [9; 32];
 
 impl Fleet {
     pub(crate) async fn start(count: u32) -> Self {
+        keywheel_testkit::watch_logs();
         let azure = Azure::start(count).await;
         // What a crash of the server forgets must not be what it acknowledged.
         let server = PostgresOptions::default().durable().start();
@@ -91,6 +95,7 @@ impl Fleet {
         let mut command = self.command();
         command
             .env("KEYWHEEL_TEST_LOG", log)
+            .env("KEYWHEEL_TEST_CANARY", CANARY)
             .env("KEYWHEEL_TEST_METRICS", metrics);
         command.spawn().unwrap()
     }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use keywheel::connection::{ConnectionStore, Event, EventKind, verify_journal};
-use keywheel_testkit::cases;
+use keywheel_testkit::{cases, figure};
 use tokio::time::{Instant, sleep};
 
 use crate::chaos::Chaos;
@@ -35,17 +35,22 @@ async fn three_workers_rotate_whatever_happens_to_them() {
     let (killed, stopped, restarts) = (chaos.killed, chaos.stopped, chaos.restarts);
     chaos.end().await;
     let totals = Totals::check(&fleet, rounds).await;
-    println!(
-        "{} connections x {rounds} rotations by 3 processes in {:.0} s; {killed} SIGKILL, {stopped} \
+    figure(
+        "processes",
+        &format!(
+            "{} connections x {rounds} rotations by 3 processes in {:.0} s; {killed} SIGKILL, {stopped} \
          SIGSTOP past the lease, {restarts} crashes of the database, {faults} calls that went wrong; \
-         {} mints ({} of them lost and removed), {} looks at stored secrets: 0 lockouts, 0 lost secrets, \
-         0 double rotations, 0 orphans, {} foreign secrets untouched",
-        fleet.members.len(),
-        took.as_secs_f64(),
-        totals.minted,
-        totals.minted - totals.promoted,
-        watcher.looks.into_inner(),
-        fleet.members.len(),
+         {} calls to mint were intended, {} answers of them stored and {} secrets promoted, what the others \
+         made was removed; {} looks at stored secrets: 0 lockouts, 0 lost secrets, 0 double rotations, 0 \
+         orphans, {} foreign secrets untouched",
+            fleet.members.len(),
+            took.as_secs_f64(),
+            totals.intended,
+            totals.minted,
+            totals.promoted,
+            watcher.looks.into_inner(),
+            fleet.members.len(),
+        ),
     );
 }
 
@@ -58,7 +63,7 @@ async fn rotate_while(fleet: &Fleet, chaos: &mut Chaos<'_>) -> u64 {
             fleet.request().await;
         }
         until_settled(fleet, rounds, Some(chaos)).await;
-        if rounds >= 5 && chaos.is_enough(cases(10, 50)) {
+        if rounds >= 5 && chaos.is_enough(cases(10, 50), cases(1, 5)) {
             return rounds;
         }
     }
@@ -85,6 +90,7 @@ async fn until_settled(fleet: &Fleet, generation: u64, mut chaos: Option<&mut Ch
 
 #[derive(Default)]
 struct Totals {
+    intended: u64,
     minted: u64,
     promoted: u64,
 }
@@ -97,16 +103,17 @@ impl Totals {
             .buffer_unordered(16);
         let mut totals = Self::default();
         let mut checks = std::pin::pin!(checks);
-        while let Some(minted) = checks.next().await {
-            totals.minted += minted;
-            totals.promoted += rounds;
+        while let Some(one) = checks.next().await {
+            totals.intended += one.intended;
+            totals.minted += one.minted;
+            totals.promoted += one.promoted;
         }
         totals
     }
 }
 
-/// Returns how many mints of the connection are known.
-async fn check(fleet: &Fleet, member: &Member, rounds: u64) -> u64 {
+/// Returns what was made for the connection.
+async fn check(fleet: &Fleet, member: &Member, rounds: u64) -> Totals {
     let application = &member.application;
     let (generation, secret) = fleet.current(member).await.unwrap();
     // One generation for each rotation that was asked for: none was lost, none done twice.
@@ -133,19 +140,21 @@ async fn check(fleet: &Fleet, member: &Member, rounds: u64) -> u64 {
     assert_eq!(secrets.len(), 2, "orphans on {member:?}: {secrets:?}");
     let events = journal(fleet, member).await;
     let mut promoted: BTreeMap<u64, u32> = BTreeMap::new();
-    let mut minted = 0;
+    let mut totals = Totals::default();
     for event in &events {
         match event.kind {
             EventKind::Promoted { generation, .. } => {
                 *promoted.entry(generation).or_default() += 1;
+                totals.promoted += 1;
             }
-            EventKind::Intent { .. } => minted += 1,
+            EventKind::Intent { .. } => totals.intended += 1,
+            EventKind::Minted { .. } => totals.minted += 1,
             _ => {}
         }
     }
     let each_once: BTreeMap<u64, u32> = (1..=rounds).map(|generation| (generation, 1)).collect();
     assert_eq!(promoted, each_once, "{member:?}");
-    minted
+    totals
 }
 
 /// The whole journal, which must be as it was written.

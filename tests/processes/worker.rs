@@ -24,6 +24,8 @@ static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 #[tokio::main(worker_threads = 2)]
 async fn main() {
+    end_on_panic();
+    let canary = canary();
     if let Some(path) = env::var_os("KEYWHEEL_TEST_LOG") {
         let file = std::fs::File::create(path).unwrap();
         tracing_subscriber::fmt()
@@ -31,6 +33,8 @@ async fn main() {
             .with_ansi(false)
             .with_writer(file)
             .init();
+    } else {
+        keywheel_testkit::watch_logs();
     }
     if let Some(path) = env::var_os("KEYWHEEL_TEST_METRICS") {
         let metrics = PrometheusBuilder::new().install_recorder().unwrap();
@@ -63,6 +67,23 @@ async fn main() {
     };
     let ended = keywheel.worker().options(options).run(shutdown).await;
     println!("{} parked, {} abandoned", ended.parked, ended.abandoned);
+    drop(std::hint::black_box(canary));
+}
+
+/// The worker catches the panic of a rotation and goes on. Here nobody is to overlook one.
+fn end_on_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::abort();
+    }));
+}
+
+/// What is nowhere but on the heap: the environment has it the other way round. Who searches the memory of
+/// this process has seen its heap when they find it.
+fn canary() -> Vec<u8> {
+    let text = env::var("KEYWHEEL_TEST_CANARY").unwrap_or_default();
+    std::hint::black_box(text.bytes().rev().collect())
 }
 
 /// Leases and windows of seconds instead of minutes, so that a test sees many of them.

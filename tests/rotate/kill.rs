@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use keywheel::core::{Entropy, SystemEntropy};
-use keywheel_testkit::cases;
+use keywheel_testkit::{cases, figure};
 
 use crate::place::{Place, stderr};
 
@@ -39,12 +39,15 @@ async fn killed_at_random_points_it_loses_nothing() {
     let original = place.emulator.default_app().secret().expose().to_owned();
     assert_eq!(place.ours().len(), 1, "no orphan is left");
     assert!(!place.emulator.accepts(place.client(), &original));
-    println!(
-        "kills: {} SIGKILL, {} runs that ended before, {} rotations, 0 lockouts, 0 orphans left, original \
-         revoked, foreign secret untouched",
-        figures.killed,
-        figures.finished,
-        connection.secrets().unwrap().current.generation,
+    figure(
+        "killed program",
+        &format!(
+            "kills: {} SIGKILL, {} runs that ended before, {} rotations, 0 lockouts, 0 orphans left, original \
+             revoked, foreign secret untouched",
+            figures.killed,
+            figures.finished,
+            connection.secrets().unwrap().current.generation,
+        ),
     );
 }
 

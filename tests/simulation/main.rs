@@ -1,7 +1,7 @@
 //! The simulation: that no seed breaks an invariant, that it finds defects, and that a seed replays.
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
-use keywheel_testkit::cases;
+use keywheel_testkit::{CapturedLogs, cases, figure, secret_in};
 use workspace_tests::simulation::{Campaign, Mutant, Simulator, hunt};
 
 #[test]
@@ -10,17 +10,37 @@ fn no_seed_breaks_an_invariant() {
 
     let campaign = Campaign::run(0, seeds);
 
-    println!("{campaign}");
+    figure("simulation", &campaign.to_string());
     assert!(campaign.holds(seeds), "{seeds} seeds, but {campaign}");
 }
 
 /// A simulation that finds nothing proves nothing.
 #[test]
 fn every_defect_is_found_within_a_few_hundred_seeds() {
+    let mut last = 0;
     for mutant in Mutant::ALL {
         let found = hunt(mutant, 500);
         let (seed, violation) = found.unwrap_or_else(|| panic!("{mutant} was not found"));
         println!("{mutant}: seed {seed}: {violation}");
+        last = last.max(seed);
+    }
+    let defects = Mutant::ALL.len();
+    figure(
+        "simulation, defects",
+        &format!("{defects} of {defects} defects found, the last one by seed {last}"),
+    );
+}
+
+/// What the engine logs is searched in some of the runs: to write it down takes longer than to run them.
+#[test]
+fn no_seed_logs_a_secret() {
+    let simulator = Simulator::new();
+    for seed in 0..u64::from(cases(100, 2_000)) {
+        let (logs, _guard) = CapturedLogs::capture();
+        drop(simulator.run(seed, None, false));
+        let text = logs.text();
+        assert!(text.contains("rotation.step.done"), "seed {seed}");
+        assert_eq!(secret_in(text.as_bytes()), None, "seed {seed}");
     }
 }
 

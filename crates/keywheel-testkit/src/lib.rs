@@ -5,6 +5,7 @@ mod child;
 mod claimers;
 mod clock;
 mod entropy;
+mod figures;
 pub mod fixture;
 mod load;
 mod logs;
@@ -20,8 +21,9 @@ pub use self::claimers::{
 };
 pub use self::clock::TokioClock;
 pub use self::entropy::SeededEntropy;
+pub use self::figures::figure;
 pub use self::load::{Ack, Acks, load};
-pub use self::logs::{CapturedLogs, watch_logs};
+pub use self::logs::{CapturedLogs, secret_in, watch_logs};
 pub use self::mishaps::{MEDDLING, check_damaged_records, check_full_disk, check_meddling};
 #[cfg(unix)]
 pub use self::postgres::{PgBouncer, PostgresOptions, PostgresServer, TestDatabase};

@@ -3,8 +3,9 @@
 use std::process::{Command, Stdio};
 
 /// How a thing is seen to be there, and Debian's packages for it.
-const NEEDED: [(&str, &str); 7] = [
+const NEEDED: [(&str, &str); 8] = [
     ("command -v curl", "curl"),
+    ("command -v gcore", "gdb"),
     ("command -v npm", "nodejs npm"),
     ("command -v openssl", "openssl"),
     (

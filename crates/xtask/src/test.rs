@@ -1,6 +1,8 @@
 //! `cargo xtask test`.
 
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::{fs, io};
 
 use crate::step::{Steps, cargo, root};
 use crate::{deny, monitoring, packages};
@@ -42,7 +44,12 @@ pub(crate) fn run(extent: Extent) -> ExitCode {
     if extent == Extent::Full {
         tests.env("KEYWHEEL_TEST_FULL", "1");
     }
+    tests.env("KEYWHEEL_FIGURES", figures());
+    steps.call("room for the figures of the tests", || {
+        empty_figures().is_ok()
+    });
     steps.run("tests and doctests", &mut tests);
+    steps.call("figures of the tests", || print_figures().is_ok());
     if extent != Extent::Quick {
         slow(&mut steps);
         clients(&mut steps, extent);
@@ -51,6 +58,34 @@ pub(crate) fn run(extent: Extent) -> ExitCode {
         steps.call("alert rules and dashboard (promtool)", monitoring::check);
     }
     steps.finish()
+}
+
+/// Where tests write down what they measured.
+fn figures() -> PathBuf {
+    root().join("target/figures")
+}
+
+fn empty_figures() -> io::Result<()> {
+    if figures().exists() {
+        fs::remove_dir_all(figures())?;
+    }
+    fs::create_dir_all(figures())
+}
+
+/// Fails when there are none: then a test does not tell any more what it did.
+fn print_figures() -> io::Result<()> {
+    let mut paths: Vec<_> = fs::read_dir(figures())?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<io::Result<_>>()?;
+    paths.sort();
+    if paths.is_empty() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    for path in paths {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        println!("{name}: {}", fs::read_to_string(&path)?.trim_end());
+    }
+    Ok(())
 }
 
 fn slow(steps: &mut Steps) {

@@ -50,6 +50,7 @@ impl OnServer {
 #[async_trait]
 impl Fixture for OnServer {
     async fn empty(&self) -> Arc<dyn ConnectionStore> {
+        keywheel_testkit::watch_logs();
         let url = Secret::new(self.url());
         let store = PostgresStore::builder(url).open().await.unwrap();
         self.database.psql(

@@ -7,7 +7,7 @@ use keywheel_postgres::PostgresStore;
 use keywheel_testkit::{
     Acks, Child, PostgresOptions, PostgresServer, TestDatabase, cases,
     check_a_stopped_holder_is_fenced_off, check_claimers_in_four_processes, claim_with_others,
-    load, write_with_an_old_lease,
+    figure, load, write_with_an_old_lease,
 };
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Duration, sleep, timeout};
@@ -44,9 +44,12 @@ async fn a_killed_server_loses_nothing_and_leaves_no_half() {
 
     load.abort();
     acks.verify_journals(&store).await;
-    println!(
-        "{crashes} times `pg_ctl stop -m immediate` under load, {} acknowledged writes, none lost",
-        acks.writes()
+    figure(
+        "PostgreSQL, killed writers",
+        &format!(
+            "{crashes} times `pg_ctl stop -m immediate` under load, {} acknowledged writes, none lost",
+            acks.writes()
+        ),
     );
 }
 

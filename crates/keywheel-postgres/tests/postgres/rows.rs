@@ -7,6 +7,7 @@ use keywheel_postgres::PostgresStore;
 use keywheel_testkit::{TestDatabase, fixture};
 
 pub(crate) async fn open(database: &TestDatabase) -> PostgresStore {
+    keywheel_testkit::watch_logs();
     let store = PostgresStore::builder(database.url());
     store.open().await.unwrap()
 }

@@ -11,7 +11,6 @@ use keywheel_connection::{
 use keywheel_core::{ApplicationObjectId, ClientId, Entropy, KeyId, Secret, TenantId};
 use keywheel_testkit::SeededEntropy;
 use tokio::time::sleep;
-use uuid::Uuid;
 
 /// Applications of many tenants, and how many calls each tenant gets at once.
 #[derive(Clone, Debug)]
@@ -151,7 +150,9 @@ impl CredentialIssuer for Directory {
         assert!(panics.is_none(), "as the test asked for");
         // A mint that is cut off has taken place, which is the worse case.
         let key_id = KeyId::from(self.0.entropy.uuid());
-        let text = Uuid::from_u128(self.0.entropy.next_u64().into()).to_string();
+        // As Entra's look, so that the watch over the logs knows one.
+        let text = format!("new8Q~{}", self.0.entropy.uuid().simple());
+        assert!(keywheel_testkit::secret_in(text.as_bytes()).is_some());
         {
             let mut state = self.state();
             *state.mints.entry(client).or_default() += 1;

@@ -98,7 +98,8 @@ impl Fleet {
             let n = self.next;
             self.next += 1;
             let client = ClientId::from(Uuid::from_u128(n));
-            let text = format!("first-secret-of-{n:~>30}");
+            let text = format!("fir8Q~secret-of-{n:~>30}");
+            assert!(keywheel_testkit::secret_in(text.as_bytes()).is_some());
             let key_id = self.directory.register(client, &text);
             let new = NewConnection::client_secret(
                 format!("number-{n}").parse().unwrap(),

@@ -27,6 +27,7 @@ impl OnDisk {
 #[async_trait]
 impl Fixture for OnDisk {
     async fn empty(&self) -> Arc<dyn ConnectionStore> {
+        keywheel_testkit::watch_logs();
         let builder = SqliteStore::builder(self.directory.path().join("keywheel.db"));
         Arc::new(builder.clock(self.clock.clone()).open().await.unwrap())
     }

@@ -12,7 +12,7 @@ use keywheel_core::{Clock, Entropy, SystemClock, SystemEntropy};
 use keywheel_sqlite::SqliteStore;
 use keywheel_testkit::{
     Acks, Child, cases, check_a_stopped_holder_is_fenced_off, check_claimers_in_four_processes,
-    claim_with_others, load, write_with_an_old_lease,
+    claim_with_others, figure, load, write_with_an_old_lease,
 };
 
 use crate::rows;
@@ -38,9 +38,12 @@ async fn a_killed_writer_loses_nothing_and_leaves_no_half() {
     }
 
     check(directory.path(), &path, &acks, true).await;
-    println!(
-        "{kills} times SIGKILL, {} acknowledged writes, none lost",
-        acks.writes()
+    figure(
+        "SQLite, killed writers",
+        &format!(
+            "{kills} times SIGKILL, {} acknowledged writes, none lost",
+            acks.writes()
+        ),
     );
     assert!(acks.writes() > u64::from(kills), "{}", acks.writes());
 }

@@ -275,5 +275,6 @@ fn commits(path: &Path) -> usize {
 }
 
 async fn open(path: &Path) -> SqliteStore {
+    keywheel_testkit::watch_logs();
     SqliteStore::builder(path).open().await.unwrap()
 }
