@@ -1,4 +1,4 @@
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
     Actor, Cause, ConnectionId, EventKind, IssuerErrorKind, StoreErrorKind, TroubleKind,
 };
@@ -313,4 +313,32 @@ async fn a_process_that_was_overtaken_writes_nothing_more() {
     assert_eq!(error.store_error().kind(), StoreErrorKind::LeaseLost);
     assert_eq!(rig.directory.mint_calls().len(), before);
     rig.assert_clean(id, 1).await;
+}
+
+/// A run that was due while nobody worked is made up for on another day, UTC's and Berlin's, and people
+/// rotate in between: the dates stay where the schedule has them.
+#[tokio::test(start_paused = true)]
+async fn late_and_manual_runs_do_not_move_the_schedule() {
+    let rig = Rig::new(17);
+    let id = rig.rotating(settings()).await;
+    let next = async || rig.status(id).await.next_due.unwrap().to_rfc3339();
+    assert_eq!(next().await, "2026-03-31T00:30:00+00:00");
+
+    // Due on the 31st, and done on 1 April.
+    rig.pass("2026-04-01T22:10:00Z".parse::<DateTime<Utc>>().unwrap() - rig.clock.now())
+        .await;
+    rig.settle(id, TimeDelta::hours(4)).await;
+    rig.assert_clean(id, 2).await;
+    assert_eq!(next().await, "2026-04-30T00:30:00+00:00");
+
+    for generation in 3..6 {
+        rig.run(id, TimeDelta::days(6)).await;
+        rig.request(id, Cause::Manual).await;
+        rig.settle(id, TimeDelta::hours(4)).await;
+        rig.assert_clean(id, generation).await;
+        assert_eq!(next().await, "2026-04-30T00:30:00+00:00");
+    }
+    rig.run(id, TimeDelta::days(20)).await;
+    rig.assert_clean(id, 6).await;
+    assert_eq!(next().await, "2026-05-30T00:30:00+00:00");
 }

@@ -81,7 +81,7 @@ pub(crate) struct Place {
     pub(crate) emulator: Arc<Emulator>,
     pub(crate) parts: EntraParts,
     pub(crate) wire: Wire,
-    cloud: Cloud,
+    pub(crate) cloud: Cloud,
     current: &'static Pair,
 }
 
@@ -113,6 +113,7 @@ impl Place {
             effects: rig.effects.clone(),
             before: Arc::default(),
             checked: Arc::default(),
+            after: Arc::default(),
         };
         let parts = EntraParts {
             store: rig.parts().store,
@@ -234,6 +235,7 @@ impl Place {
 
     pub(crate) fn restore(&self, snapshot: &Snapshot) {
         *self.wire.checked.lock().unwrap() = None;
+        *self.wire.after.lock().unwrap() = None;
         self.emulator.restore(snapshot.clone());
     }
 }
@@ -258,6 +260,9 @@ pub(crate) fn lagging() -> Behaviours {
     behaviours
 }
 
+/// What happens after each request.
+type AfterEach = Arc<dyn Fn() + Send + Sync>;
+
 /// What happens before a request of this name, once.
 type Hook = (&'static str, Box<dyn FnOnce() -> Duration + Send>);
 
@@ -268,6 +273,7 @@ pub(crate) struct Wire {
     clock: TokioClock,
     effects: Effects,
     before: Arc<Mutex<Option<Hook>>>,
+    after: Arc<Mutex<Option<AfterEach>>>,
     checked: Arc<Mutex<Option<Check>>>,
 }
 
@@ -289,6 +295,11 @@ impl Wire {
         *self.before.lock().unwrap() = Some((name, Box::new(act)));
     }
 
+    /// Looks at all there is after each request from now on.
+    pub(crate) fn after_each(&self, look: impl Fn() + Send + Sync + 'static) {
+        *self.after.lock().unwrap() = Some(Arc::new(look));
+    }
+
     async fn carry_out(&self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
         self.emulator.clock().set(self.clock.now());
         let inner = self.inner.clone();
@@ -296,6 +307,10 @@ impl Wire {
         let check = self.checked.lock().unwrap().clone();
         if let Some(check) = check {
             check.run(&self.emulator).await;
+        }
+        let after = self.after.lock().unwrap().clone();
+        if let Some(look) = after {
+            look();
         }
         answer
     }
@@ -335,7 +350,9 @@ fn name(request: &Request<Bytes>) -> &'static str {
         Method::PATCH => "patch",
         Method::GET => "read",
         _ if path.ends_with("/addKey") => "addKey",
+        _ if path.ends_with("/addPassword") => "addPassword",
         _ if path.ends_with("/removeKey") => "removeKey",
+        _ if path.ends_with("/removePassword") => "removePassword",
         _ if path.ends_with("/token") => "token",
         _ => "other",
     }

@@ -2,6 +2,7 @@
 //! matrix.
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
+mod calls;
 mod calm;
 mod certificates;
 mod faults;
