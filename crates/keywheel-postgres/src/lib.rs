@@ -61,6 +61,7 @@ mod pool;
 mod queue;
 mod row;
 mod schema;
+mod servers;
 mod store;
 mod tls;
 mod writer;

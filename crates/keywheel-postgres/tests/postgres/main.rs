@@ -5,6 +5,7 @@
 mod bouncer;
 mod contract;
 mod processes;
+mod reach;
 mod rows;
 mod service;
 mod storage;
