@@ -5,6 +5,7 @@
 mod bouncer;
 mod contract;
 mod processes;
+mod races;
 mod reach;
 mod rows;
 mod service;
