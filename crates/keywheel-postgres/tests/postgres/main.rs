@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
 mod bouncer;
+mod clock;
 mod contract;
 mod processes;
 mod races;
