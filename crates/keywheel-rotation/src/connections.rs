@@ -20,6 +20,7 @@ pub use self::create::{NewConnection, NewManaged, Validated};
 pub use self::error::{ConnectionError, ConnectionErrorKind};
 pub use self::leave::Farewell;
 pub use self::read::LiveSecrets;
+use crate::decide::is_moot;
 use crate::rotator::wake_at;
 use crate::{History, Plan, Policy, RotatorParts, Status};
 
@@ -127,6 +128,11 @@ impl Connections {
             let Some(event) = change(&mut connection)? else {
                 return Ok(connection);
             };
+            if is_moot(&connection, self.now())
+                && let Some(rotation) = &mut connection.rotation
+            {
+                rotation.trouble = None;
+            }
             let entries = [connection.record(actor, self.now(), event)];
             let wake_at = wake_at(&connection, self.now(), &self.policy);
             let save = Save::new(&connection, version, &entries).wake_at(wake_at);
