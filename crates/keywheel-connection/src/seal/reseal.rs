@@ -106,8 +106,8 @@ impl Resealer {
             let mut changed = Arc::unwrap_or_clone(stored.connection);
             let found = self.seal_anew(&mut changed).await?;
             if found.values > 0 {
-                let kind = EventKind::Changed {
-                    what: "sealing key".to_owned(),
+                let kind = EventKind::Resealed {
+                    values: found.values,
                 };
                 let entry = changed.record(&self.actor, self.clock.now(), kind);
                 let save = Save::new(&changed, stored.version, std::slice::from_ref(&entry));
