@@ -39,6 +39,8 @@ pub(crate) struct Truth {
     minted: Vec<Marker>,
     /// What each sink was given, for which connection.
     published: Vec<(&'static str, ConnectionId, String)>,
+    /// What each sink holds, and the order that it came with: what comes late is not kept.
+    shelves: Vec<(&'static str, ConnectionId, String, u64)>,
     /// What was minted long after its intent.
     strays: Vec<KeyId>,
     /// The dates that people froze, as far as they were told so.
@@ -437,6 +439,30 @@ impl State {
         if !self.truth.published.contains(&held) {
             self.truth.published.push(held);
         }
+        let shelves = &mut self.truth.shelves;
+        let newer = |(name, of, _, order): &(_, _, _, u64)| {
+            (*name, *of) == (sink, id) && *order > new.order()
+        };
+        if !shelves.iter().any(newer) {
+            shelves.retain(|(name, of, ..)| (*name, *of) != (sink, id));
+            shelves.push((sink, id, new.secret.expose().to_owned(), new.order()));
+        }
+    }
+
+    /// A sink that was given the secret of a rotation that was given up gets the current one again.
+    fn held_by_a_sink(&self, record: &Record, secret: &Secret) -> Option<&'static str> {
+        let rotation = record.rotation()?;
+        let aborted =
+            |debt: &Debt| debt.key_id == secret.key_id && debt.reason == DebtReason::Aborted;
+        if record.restored.is_some() || !rotation.debts.iter().any(aborted) {
+            return None;
+        }
+        let mut shelves = self.truth.shelves.iter();
+        let held = shelves.find(|(sink, of, text, _)| {
+            let told = rotation.deliveries.iter().all(|d| d.sink != *sink);
+            *of == record.connection.id && *text == secret.text && told
+        });
+        held.map(|(sink, ..)| *sink)
     }
 
     /// `addPassword` took place. G2: its intent is durable. G4: once for each marker. G5: few are ours.
@@ -501,6 +527,9 @@ impl State {
         };
         if !record.owns(secret) {
             return self.broken(|| format!("G3: {key_id} is not ours and is removed"));
+        }
+        if let Some(sink) = self.held_by_a_sink(record, secret) {
+            return self.broken(|| format!("G1: {key_id} is in use by {sink} and is removed"));
         }
         let sought = secret.marker.is_some_and(|m| seeks(&record.connection, m));
         if record.beyond.contains(&key_id) && !sought && !knows(&record.connection, key_id) {

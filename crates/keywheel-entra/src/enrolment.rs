@@ -203,7 +203,10 @@ impl Enrolment {
         let taken = store.find(&target.namespace, &target.name).await;
         match taken.map_err(from_store)? {
             Some(_) => Err(from_store(StoreError::name_taken())),
-            None => Ok(ConnectionId::from(self.parts.entropy.uuid())),
+            None => {
+                let now = self.parts.clock.now();
+                Ok(self.parts.entropy.uuid_of(now).into())
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use crate::change::{Change, Columns, Entries};
 use crate::error::Fault;
 use crate::link::Param;
 use crate::pool::Pool;
-use crate::row::{Stored, Taken, count, entry, instant, span, tombstone, uncount};
+use crate::row::{Stored, Taken, TimedTaken, count, entry, instant, span, tombstone, uncount};
 use crate::schema::Schema;
 
 /// The statements: one for each thing to be done, each a transaction of its own.
@@ -44,7 +44,17 @@ impl Database {
     }
 
     async fn write(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
-        self.pool.write(&self.schema.sql(sql), params).await
+        self.write_and_read(sql, params, Ok).await
+    }
+
+    /// As `write`, and reads each row as it comes.
+    async fn write_and_read<T: Send>(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+        read: impl Fn(Row) -> Result<T, Fault> + Send + Sync,
+    ) -> Result<Vec<T>, Fault> {
+        self.pool.write(&self.schema.sql(sql), params, read).await
     }
 
     pub(crate) async fn create(
@@ -168,34 +178,29 @@ impl Database {
             (&span(lasting), Type::INT8),
         ];
         let sql = "SELECT clock, fence, id, version, record FROM keywheel.take_due($1, $2, $3)";
-        let mut rows = self.write(sql, &params).await?;
-        if self.was_set_back(&rows)? {
+        let read = |row| TimedTaken::read(&row, holder, lasting);
+        let mut rows = self.write_and_read(sql, &params, read).await?;
+        if self.was_set_back(rows.first()) {
             self.write(include_str!("sql/end_leases.sql"), &[]).await?;
-            let missing =
-                limit.saturating_sub(u32::try_from(taken(&rows)?.count()).unwrap_or(limit));
+            let taken = rows.iter().filter(|row| row.taken.is_some()).count();
+            let missing = limit.saturating_sub(u32::try_from(taken).unwrap_or(limit));
             let params = [
                 params[0].clone(),
                 (&i64::from(missing), Type::INT8),
                 params[2].clone(),
             ];
-            rows.extend(self.write(sql, &params).await?);
+            rows.extend(self.write_and_read(sql, &params, read).await?);
         }
-        taken(&rows)?
-            .map(|row| Taken::read(row, holder, lasting))
-            .collect()
+        Ok(rows.into_iter().filter_map(|row| row.taken).collect())
     }
 
     /// Tells whether the server's clock shows less than it did.
-    fn was_set_back(&self, rows: &[Row]) -> Result<bool, Fault> {
-        let Some(row) = rows.first() else {
-            return Ok(false);
+    fn was_set_back(&self, row: Option<&TimedTaken>) -> bool {
+        let is_set_back = |now| {
+            let latest = self.latest.swap(now, Ordering::Relaxed);
+            now < latest.saturating_sub(STEP)
         };
-        let now: i64 = row.try_get(0)?;
-        Ok(now
-            < self
-                .latest
-                .swap(now, Ordering::Relaxed)
-                .saturating_sub(STEP))
+        row.is_some_and(|row| is_set_back(row.clock))
     }
 
     pub(crate) async fn take_one(
@@ -394,18 +399,6 @@ impl Database {
         let position = rows.first().map(|row| row.try_get(0)).transpose()?;
         Ok(Cursor(uncount(position.unwrap_or_default())))
     }
-}
-
-/// Returns the rows of what was taken: there is always one row, with the time, and nothing else in it when
-/// nothing was.
-fn taken(rows: &[Row]) -> Result<impl Iterator<Item = &Row>, Fault> {
-    let mut taken = Vec::with_capacity(rows.len());
-    for row in rows {
-        if row.try_get::<_, Option<i64>>(1)?.is_some() {
-            taken.push(row);
-        }
-    }
-    Ok(taken.into_iter())
 }
 
 /// How far the clock may be set back without a look at the leases: they last that much longer.

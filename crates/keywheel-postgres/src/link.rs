@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::{Either, pending, poll_fn, select};
+use futures_util::{StreamExt, TryStreamExt};
 use keywheel_connection::StoreError;
 use keywheel_core::Secret;
 use tokio::task::JoinHandle;
@@ -184,10 +185,22 @@ impl Link {
     }
 
     /// Runs one statement: in one round trip, in a transaction of its own, and with nothing prepared that
-    /// another connection of a pooler would not know.
-    pub(crate) async fn run(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
-        let answer = timeout(self.patience, self.client.query_typed(sql, params)).await;
-        Ok(answer.map_err(|_| too_slow())??)
+    /// another connection of a pooler would not know. Each row is read as it comes, which for most of them is
+    /// while the server still commits; all are given back when it has.
+    pub(crate) async fn run<T: Send>(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+        read: impl Fn(Row) -> Result<T, Fault> + Send + Sync,
+    ) -> Result<Vec<T>, Fault> {
+        let params = params.iter().map(|(value, kind)| (*value, kind.clone()));
+        let answer = async {
+            let rows = self.client.query_typed_raw(sql, params).await?;
+            rows.map(|row| read(row?)).try_collect().await
+        };
+        timeout(self.patience, answer)
+            .await
+            .map_err(|_| too_slow())?
     }
 }
 

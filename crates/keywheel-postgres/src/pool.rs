@@ -26,26 +26,36 @@ impl Pool {
 
     /// Runs a statement that may be run twice: again on a new connection when the one at hand had gone bad.
     pub(crate) async fn read(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
-        match self.run(sql, params).await {
+        match self.run(sql, params, Ok).await {
             Err(fault @ Fault::Failed(_)) if !fault.spares_connection() => {
-                self.run(sql, params).await
+                self.run(sql, params, Ok).await
             }
             result => result,
         }
     }
 
     /// Runs a statement; again when it collided with another one and nothing was done.
-    pub(crate) async fn write(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
+    pub(crate) async fn write<T: Send>(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+        read: impl Fn(Row) -> Result<T, Fault> + Send + Sync,
+    ) -> Result<Vec<T>, Fault> {
         for _ in 1..TRIES {
-            match self.run(sql, params).await {
+            match self.run(sql, params, &read).await {
                 Err(fault) if fault.is_collision() => {}
                 result => return result,
             }
         }
-        self.run(sql, params).await
+        self.run(sql, params, &read).await
     }
 
-    async fn run(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
+    async fn run<T: Send>(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+        read: impl Fn(Row) -> Result<T, Fault> + Send + Sync,
+    ) -> Result<Vec<T>, Fault> {
         let permit = timeout(self.connector.patience(), self.permits.acquire()).await;
         let _permit = permit.map_err(|_| too_slow())?.map_err(|_| closed())?;
         let link = match self.take() {
@@ -53,7 +63,7 @@ impl Pool {
             // Boxed, or else every call would move room for a TLS handshake about.
             None => Box::pin(self.connector.connect()).await?,
         };
-        let result = link.run(sql, params).await;
+        let result = link.run(sql, params, read).await;
         if result.as_ref().err().is_none_or(Fault::spares_connection) {
             self.give_back(link);
         }
@@ -90,7 +100,7 @@ mod tests {
         let connector = Connector::new(&url, None, Duration::from_secs(1)).unwrap();
         let pool = Pool::new(connector, 1);
 
-        assert!(size_of_val(&pool.run("SELECT 1", &[])) < 2_048);
-        assert!(size_of_val(&pool.write("SELECT 1", &[])) < 8_192);
+        assert!(size_of_val(&pool.run("SELECT 1", &[], Ok)) < 2_048);
+        assert!(size_of_val(&pool.write("SELECT 1", &[], Ok)) < 8_192);
     }
 }

@@ -61,17 +61,12 @@ impl Stored {
             version: self.version,
         })
     }
+}
 
-    /// Returns `None` for a record that can't be read, and logs its id.
-    pub(crate) fn decode_or_log(self) -> Option<Versioned> {
-        let id = self.id;
-        let decoded = self.decode();
-        decoded
-            .inspect_err(
-                |error| tracing::error!(connection = %id, %error, "store.record.passed_over"),
-            )
-            .ok()
-    }
+/// Returns `None` for a record that can't be read, and logs its id.
+pub(crate) fn logged(id: ConnectionId, read: Result<Versioned, StoreError>) -> Option<Versioned> {
+    read.inspect_err(|error| tracing::error!(connection = %id, %error, "store.record.passed_over"))
+        .ok()
 }
 
 fn unreadable(id: ConnectionId, error: DecodeError) -> StoreError {
@@ -79,11 +74,11 @@ fn unreadable(id: ConnectionId, error: DecodeError) -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt, message).with_source(error)
 }
 
-/// A connection that was claimed, not decoded yet.
+/// A connection that was claimed.
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) lease: Lease,
-    pub(crate) stored: Stored,
+    pub(crate) stored: Result<Versioned, StoreError>,
 }
 
 impl Taken {
@@ -96,7 +91,26 @@ impl Taken {
             fence: Fence(uncount(row.try_get(1)?)),
             span,
         };
+        let stored = stored.decode();
         Ok(Self { lease, stored })
+    }
+}
+
+/// The server's time, and what was claimed at it.
+#[derive(Debug)]
+pub(crate) struct TimedTaken {
+    pub(crate) clock: i64,
+    pub(crate) taken: Option<Taken>,
+}
+
+impl TimedTaken {
+    /// Reads the columns of [`Taken`], of which there is only the time when nothing was due.
+    pub(crate) fn read(row: &Row, holder: Holder, span: Duration) -> Result<Self, Fault> {
+        let fence: Option<i64> = row.try_get(1)?;
+        Ok(Self {
+            clock: row.try_get(0)?,
+            taken: fence.map(|_| Taken::read(row, holder, span)).transpose()?,
+        })
     }
 }
 

@@ -16,7 +16,7 @@ use crate::database::Database;
 use crate::link::Connector;
 use crate::listener::Listener;
 use crate::pool::Pool;
-use crate::row::{Stored, Taken, micros};
+use crate::row::{Stored, Taken, logged, micros};
 use crate::schema::Schema;
 use crate::writer::Writer;
 
@@ -101,7 +101,9 @@ impl ConnectionStore for PostgresStore {
             };
             after = last.clone();
             let stored = rows.into_iter().map(|(stored, _)| stored);
-            let page: Vec<_> = stored.filter_map(Stored::decode_or_log).collect();
+            let page: Vec<_> = stored
+                .filter_map(|stored| logged(stored.id, stored.decode()))
+                .collect();
             // An empty page would say that there is no more.
             if !page.is_empty() {
                 return Ok(page);
@@ -129,7 +131,7 @@ impl ConnectionStore for PostgresStore {
         span: Duration,
     ) -> Result<Claimed, StoreError> {
         let Taken { lease, stored } = self.0.database.take_one(id, holder, span).await?;
-        match stored.decode() {
+        match stored {
             Ok(stored) => Ok(Claimed { lease, stored }),
             Err(error) => {
                 self.release(&lease).await?;
@@ -147,7 +149,7 @@ impl ConnectionStore for PostgresStore {
         let taken = self.0.database.take_due(holder, limit, span).await?;
         // What can't be read stays leased, so that it is not in the way of others.
         let claims = taken.into_iter().filter_map(|Taken { lease, stored }| {
-            let stored = stored.decode_or_log()?;
+            let stored = logged(lease.connection, stored)?;
             Some(Claimed { lease, stored })
         });
         Ok(claims.collect())

@@ -63,6 +63,8 @@ pub(crate) enum Outcome {
     MintFailed(Failure),
     /// Perhaps something was minted.
     MintUnknown(Failure),
+    /// The mint that failed is not tried again.
+    Moot,
     Promoted,
     ProofFailed(Failure),
     ProofRefused,
@@ -176,6 +178,7 @@ impl Change<'_> {
                 cause,
                 marker,
             } => self.intended(rotation, *run, *cause, *marker),
+            Outcome::Moot => rotation.trouble = None,
             Outcome::Abandoned => self.abandoned(rotation),
             Outcome::Minted {
                 marker,

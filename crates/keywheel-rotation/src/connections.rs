@@ -22,6 +22,7 @@ pub use self::leave::Farewell;
 pub(crate) use self::leave::strays;
 pub use self::read::LiveSecrets;
 use crate::apply::recovered;
+use crate::decide::is_moot;
 use crate::rotator::wake_at;
 use crate::{History, Plan, Policy, RotatorParts, Status};
 
@@ -130,6 +131,11 @@ impl Connections {
             let Some(event) = change(&mut connection)? else {
                 return Ok(connection);
             };
+            if is_moot(&connection, self.now())
+                && let Some(rotation) = &mut connection.rotation
+            {
+                rotation.trouble = None;
+            }
             let rotation = connection.rotation.as_ref();
             let recovered = rotation.and_then(|rotation| recovered(trouble, rotation));
             let events = [event].into_iter().chain(recovered);

@@ -451,6 +451,21 @@ fn is_ahead_of(rotation: &Rotation, now: DateTime<Utc>) -> bool {
     rotation.since - now > TimeDelta::days(schedule.interval_days().into())
 }
 
+/// Whether the trouble of a connection is of a mint that is not tried again: what was due is not any more,
+/// by another schedule, by a freeze, or because the rotation was disabled. Nothing else would end it.
+pub(crate) fn is_moot(connection: &Connection, now: DateTime<Utc>) -> bool {
+    let secrets = connection.credential.secrets();
+    let Some((rotation, secrets)) = connection.rotation.as_ref().zip(secrets) else {
+        return false;
+    };
+    let trouble = rotation.trouble.as_ref();
+    let Some(trouble) = trouble.filter(|trouble| trouble.step == "mint") else {
+        return false;
+    };
+    let tried = now.max(trouble.retry_at);
+    wanted(rotation, secrets, now).is_none_or(|(at, _)| at > tried)
+}
+
 /// Our secrets on the application stay within the budget, but the end of the current one beats it. One that
 /// is replaced because it does not work takes no room.
 fn has_slot(

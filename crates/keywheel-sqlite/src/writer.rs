@@ -1,4 +1,5 @@
 use std::fmt;
+use std::fs::metadata;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,7 +12,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use tokio::sync::{Notify, oneshot};
 
-use crate::error::{closed, failed, is_refusal};
+use crate::error::{closed, failed, is_refusal, read_only};
 use crate::row::micros;
 use crate::write::{Fault, Write, Writing};
 use crate::{file, schema};
@@ -26,7 +27,7 @@ pub(crate) struct Opening {
 impl Opening {
     fn writer(&self) -> Result<Connection, StoreError> {
         file::prepare(&self.path)?;
-        let mut connection = self.connect().map_err(failed)?;
+        let mut connection = self.connect()?;
         connection
             .execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -16000;")
             .map_err(failed)?;
@@ -59,14 +60,23 @@ impl Opening {
 
     /// Opens the file for a thread that reads.
     pub(crate) fn reader(&self) -> Result<Connection, StoreError> {
-        let connection = self.connect().map_err(failed)?;
+        let connection = self.connect()?;
         connection
             .execute_batch("PRAGMA query_only = ON;")
             .map_err(failed)?;
         Ok(connection)
     }
 
-    pub(crate) fn connect(&self) -> rusqlite::Result<Connection> {
+    pub(crate) fn connect(&self) -> Result<Connection, StoreError> {
+        // SQLite would open it to be read, and make a log that can't be written either: not by us when the file
+        // can be again, nor by whoever comes after.
+        if metadata(&self.path).is_ok_and(|file| file.permissions().readonly()) {
+            return Err(read_only());
+        }
+        self.connect_to_writable().map_err(failed)
+    }
+
+    fn connect_to_writable(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(self.busy_timeout)?;
@@ -203,8 +213,9 @@ impl Thread {
             self.open()?;
         }
         let result = self.transact(batch);
-        // After a fault of the file, a new connection may do better.
-        if result.as_ref().is_err_and(|error| !is_refusal(error)) {
+        // After a fault of the file, a new connection may do better; not while somebody else writes.
+        let faulty = |error| !is_refusal(error) && !is_busy(error);
+        if result.as_ref().is_err_and(faulty) {
             self.connection = None;
         }
         Ok(result?)

@@ -130,13 +130,15 @@ fn due() -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::days(19_000)
 }
 
-/// Returns the statements that copy the one connection of a PostgreSQL store, until there are so many.
+/// Returns the statements that copy the one connection of a PostgreSQL store, until there are so many: made one
+/// after the other, as their ids tell.
 #[must_use]
 pub fn copies_in_postgres(first: ConnectionId, count: usize) -> String {
     copies(POSTGRES, first, count)
 }
 
-/// Returns the statements that copy the one connection of an SQLite store, until there are so many.
+/// Returns the statements that copy the one connection of an SQLite store, until there are so many: made one
+/// after the other, as their ids tell.
 #[must_use]
 pub fn copies_in_sqlite(first: ConnectionId, count: usize) -> String {
     copies(SQLITE, first, count)
@@ -144,12 +146,14 @@ pub fn copies_in_sqlite(first: ConnectionId, count: usize) -> String {
 
 fn copies(sql: &str, first: ConnectionId, count: usize) -> String {
     sql.replace("$count", &count.to_string())
+        .replace("$now", &due().timestamp_millis().to_string())
         .replace("$first", &first.to_string())
 }
 
 const POSTGRES: &str = "
         CREATE TEMP TABLE copy AS
-            SELECT n, gen_random_uuid() AS id FROM generate_series(2, $count) AS n;
+            SELECT n, (left(time, 8) || '-' || right(time, 4) || '-7' || right(gen_random_uuid()::text, 21))::uuid AS id
+            FROM generate_series(2, $count) AS n, lpad(to_hex($now + n), 12, '0') AS time;
         INSERT INTO keywheel.connection (id, namespace, name, version, record)
             SELECT copy.id, namespace, 'c' || n, version, replace(replace(
                 record, '$first', copy.id::text), '\"c1\"', '\"c' || n || '\"')
@@ -165,7 +169,8 @@ const SQLITE: &str = "
         BEGIN;
         CREATE TEMP TABLE copy AS
             WITH RECURSIVE number (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM number LIMIT $count - 1)
-            SELECT n, randomblob(16) AS id FROM number;
+            SELECT n, unhex(printf('%012x', $now + n) || '7' || substr(hex(randomblob(10)), 1, 3)
+                || '8' || substr(hex(randomblob(10)), 1, 15)) AS id FROM number;
         INSERT INTO connection (row, id, namespace, name, version, record)
             SELECT n, copy.id, namespace, 'c' || n, version, replace(replace(
                 record,

@@ -188,6 +188,12 @@ impl Acks {
         }
     }
 
+    /// Returns what was acknowledged until now.
+    #[must_use]
+    pub fn snapshot(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.known().clone())))
+    }
+
     /// Returns how many writes were acknowledged.
     #[must_use]
     pub fn writes(&self) -> u64 {

@@ -236,7 +236,7 @@ impl Connections {
             ));
         }
         let access = self.access(&via).await?;
-        let id = ConnectionId::from(self.parts.entropy.uuid());
+        let id = self.new_id();
         let sealed = self.seal((&via.namespace, id, 0), &Secret::new("")).await?;
         let secrets = Secrets::new(Held::none_yet(sealed, self.now()));
         let credential = Credential::Managed {
@@ -260,8 +260,12 @@ impl Connections {
         self.create_validated(validated).await
     }
 
+    fn new_id(&self) -> ConnectionId {
+        self.parts.entropy.uuid_of(self.now()).into()
+    }
+
     async fn unsaved(&self, new: &NewConnection) -> Result<Connection> {
-        let id = ConnectionId::from(self.parts.entropy.uuid());
+        let id = self.new_id();
         let place = (&new.namespace, id, 0);
         let sealed = self.seal(place, new.secret.value()).await?;
         let held = Held::given(sealed, new.key_id, self.now());

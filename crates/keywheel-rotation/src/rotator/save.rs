@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::{RotateError, Rotator, Work};
 use crate::apply::{News, Outcome, apply};
+use crate::decide::is_moot;
 use crate::{Step, decide};
 
 impl Rotator {
@@ -170,7 +171,8 @@ impl Rotator {
         }
         loop {
             let step = decide(&connection, now, policy);
-            let Some(outcome) = record_only(&step) else {
+            let moot = || is_moot(&connection, now).then_some(Outcome::Moot);
+            let Some(outcome) = record_only(&step).or_else(moot) else {
                 let wake_at = step.wake_at(now);
                 let lease = self.lease_until(now, wake_at);
                 return Change {
