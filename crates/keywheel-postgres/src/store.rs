@@ -111,6 +111,14 @@ impl ConnectionStore for PostgresStore {
         }
     }
 
+    async fn ids(
+        &self,
+        after: Option<ConnectionId>,
+        limit: u32,
+    ) -> Result<Vec<ConnectionId>, StoreError> {
+        Ok(self.0.database.ids(after, limit).await?)
+    }
+
     async fn save(&self, save: Save<'_>) -> Result<Version, StoreError> {
         let change = Change::new(&save);
         if save.deletes {

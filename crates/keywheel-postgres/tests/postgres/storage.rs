@@ -160,7 +160,7 @@ async fn a_record_that_cant_be_read_spoils_no_other() {
     let database = PostgresServer::shared_database();
     let store = rows::open(&database).await;
 
-    check_damaged_records(&store, |sql| rows::run(&database, sql)).await;
+    check_damaged_records(Arc::new(store), |sql| rows::run(&database, sql)).await;
 }
 
 /// Whatever was done to it behind our back.
