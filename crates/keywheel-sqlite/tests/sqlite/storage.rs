@@ -132,7 +132,8 @@ async fn a_record_that_cant_be_read_spoils_no_other() {
     let path = directory.path().join("keywheel.db");
     let store = open(&path).await;
 
-    check_damaged_records(&store, |sql| rows::open(&path).execute_batch(sql).unwrap()).await;
+    let run = |sql: &str| rows::open(&path).execute_batch(sql).unwrap();
+    check_damaged_records(Arc::new(store), run).await;
 }
 
 /// Whatever was done to it behind our back.
