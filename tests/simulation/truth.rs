@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use chrono::{NaiveDate, TimeDelta};
 use keywheel_connection::{
-    Cause, Connection, ConnectionId, Debt, DebtReason, Entry, Marker, Mode, NewSecret, Phase,
-    Rotation, Save,
+    Cause, Connection, ConnectionId, Debt, DebtReason, Entry, EventKind, Marker, Mode, NewSecret,
+    Phase, Rotation, Save,
 };
 use keywheel_core::KeyId;
 
@@ -181,6 +181,7 @@ impl State {
             record.promoted.1 = TimeDelta::zero();
         }
         self.silent(save.entries);
+        self.no_false_alarm(now, save.entries);
         if record.deleted {
             record.let_go.extend(all(&before));
             record.unsettled.extend(named(save.entries));
@@ -216,6 +217,27 @@ impl State {
             && let Some(secret) = self.directory.secret_mut(key_id)
         {
             secret.proofs = 0;
+        }
+    }
+
+    /// A secret is told to be nobody's only while the directory has it: what a read shows that lags behind is
+    /// no reason to call somebody.
+    fn no_false_alarm(&mut self, now: Moment, entries: &[Entry]) {
+        let lag = self.faults.list_lag + 60_000;
+        for entry in entries {
+            // Few entries are, and reading each takes its time.
+            if !entry.body.contains("secret.stray_found") {
+                continue;
+            }
+            let Ok(EventKind::StrayFound { key_id, .. }) = entry.event().map(|event| event.kind)
+            else {
+                continue;
+            };
+            let secret = self.directory.secret(key_id);
+            let gone = secret.and_then(|secret| secret.removed);
+            if secret.is_none() || gone.is_some_and(|(at, _)| now.0 - at.0 > lag) {
+                self.broken(|| format!("G2: {key_id} was called a stray, and is gone"));
+            }
         }
     }
 

@@ -32,7 +32,8 @@ pub enum Step {
         /// Its place in [`Policy::sinks_after`] followed by [`Policy::sinks_before`].
         sink: usize,
     },
-    /// *Effect.* Read the application: for dead markers, and for secrets that Graph did not know.
+    /// *Effect.* Read the application: for dead markers, for secrets that Graph did not know, and for those
+    /// that bear our marker and this record does not know.
     Inspect,
     /// *Effect.* Remove a secret.
     Retire {
@@ -300,11 +301,18 @@ fn prove(rotation: &Rotation, policy: &Policy) -> Option<Item> {
     })
 }
 
-/// One read serves every dead marker and every removal that is to be confirmed.
+/// One read serves every dead marker, every removal that is to be confirmed, and every secret that bears our
+/// marker and is nobody's.
 fn inspect(rotation: &Rotation) -> Option<Item> {
     let markers = rotation.dead_markers.iter().map(|marker| marker.next_at);
     let unconfirmed = rotation.debts.iter().filter(|debt| debt.unconfirmed);
-    let at = markers.chain(unconfirmed.map(|debt| debt.next_at)).min()?;
+    // What the connection leaves behind holds up no deletion.
+    let stays = rotation.farewell.is_none();
+    let strays = rotation.strays.iter().filter(|_| stays);
+    let at = markers
+        .chain(unconfirmed.map(|debt| debt.next_at))
+        .chain(strays.map(|stray| stray.next_at))
+        .min()?;
     Some(Item {
         at,
         step: Step::Inspect,

@@ -130,7 +130,8 @@ impl Resealer {
             };
             let mut changed = Arc::unwrap_or_clone(stored.connection);
             let found = self.seal_anew(&mut changed).await?;
-            if found.values == 0 || self.save(&mut changed, stored.version).await? {
+            let (version, values) = (stored.version, found.values);
+            if values == 0 || self.save(&mut changed, version, values).await? {
                 done.add(found);
                 return Ok(());
             }
@@ -138,10 +139,13 @@ impl Resealer {
     }
 
     /// Saves a connection; `false` when somebody else did, or deleted it.
-    async fn save(&self, changed: &mut Connection, from: Version) -> Result<bool, ResealError> {
-        let kind = EventKind::Changed {
-            what: "sealing key".to_owned(),
-        };
+    async fn save(
+        &self,
+        changed: &mut Connection,
+        from: Version,
+        values: u64,
+    ) -> Result<bool, ResealError> {
+        let kind = EventKind::Resealed { values };
         let entries = [changed.record(&self.actor, self.clock.now(), kind)];
         match self.store.save(Save::new(changed, from, &entries)).await {
             Ok(_) => Ok(true),

@@ -120,7 +120,7 @@ impl Rotator {
             }
         }
         work.released = true;
-        crate::metrics::committed(&connection, &[last]);
+        self.gauges().committed(&connection, &[last], self.now());
         if let Some(events) = &self.parts().events {
             events.committed(&entries);
         }
@@ -135,7 +135,8 @@ impl Rotator {
     fn committed(&self, work: &mut Work, change: Change, version: Version) {
         // Where only the lease or the time to wake was saved, nothing that is shown has changed.
         if !Arc::ptr_eq(&work.connection, &change.connection) {
-            crate::metrics::committed(&change.connection, &change.news.events);
+            let (connection, events) = (&change.connection, &change.news.events);
+            self.gauges().committed(connection, events, self.now());
         }
         work.connection = change.connection;
         work.version = version;
