@@ -37,7 +37,8 @@ async fn idle_connections_cost_a_worker_no_memory() {
         "memory of a worker with one idle connection: {alone} kB; with {count}: {among} kB, started among them \
          {anew} kB; reads of the whole table: {whole}"
     );
-    assert_eq!(whole, 0);
+    // Once, when it opened the store, for what a clock that was set back has left.
+    assert!(whole <= 1, "{whole}");
     // A page of them takes some: whoever starts looks at each once.
     for many in [among, anew] {
         assert!(many < alone + 2_048, "{alone} kB, {many} kB");
