@@ -1,12 +1,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_core::{ManualClock, Secret};
 
 use super::*;
 use crate::conformance::sample;
-use crate::{ConnectionStoreExt, Held, HeldCertificate, KeyRing, MemoryStore, SealContext, SignIn};
+use crate::{
+    ConnectionStoreExt, Held, HeldCertificate, KeyRing, MemoryStore, SealContext, Sealing, SignIn,
+};
 
 const FORMER: &str = "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k=";
 const PRESENT: [u8; 32] = [7; 32];
@@ -120,21 +121,22 @@ struct Meddler {
     done: AtomicBool,
 }
 
-#[async_trait]
 impl Sealer for Meddler {
-    async fn seal(&self, secret: &Secret, context: &SealContext<'_>) -> Result<Sealed, SealError> {
-        self.ring.seal(secret, context).await
+    fn seal<'a>(&'a self, secret: &'a Secret, context: &'a SealContext<'_>) -> Sealing<'a, Sealed> {
+        self.ring.seal(secret, context)
     }
 
-    async fn open(&self, sealed: &Sealed, context: &SealContext<'_>) -> Result<Secret, SealError> {
-        if !self.done.swap(true, Ordering::Relaxed) {
-            let mut renamed = self.connection.clone();
-            renamed.name = "renamed".parse().unwrap();
-            let stored = self.store.load(renamed.id).await.unwrap().unwrap();
-            let save = Save::new(&renamed, stored.version, &[]);
-            self.store.save(save).await.unwrap();
-        }
-        self.ring.open(sealed, context).await
+    fn open<'a>(&'a self, sealed: &'a Sealed, context: &'a SealContext<'_>) -> Sealing<'a, Secret> {
+        Sealing::later(async move {
+            if !self.done.swap(true, Ordering::Relaxed) {
+                let mut renamed = self.connection.clone();
+                renamed.name = "renamed".parse().unwrap();
+                let stored = self.store.load(renamed.id).await.unwrap().unwrap();
+                let save = Save::new(&renamed, stored.version, &[]);
+                self.store.save(save).await.unwrap();
+            }
+            self.ring.open(sealed, context).await
+        })
     }
 
     fn key_id(&self) -> &str {
@@ -145,14 +147,13 @@ impl Sealer for Meddler {
 #[derive(Debug)]
 struct Silent;
 
-#[async_trait]
 impl Sealer for Silent {
-    async fn seal(&self, _: &Secret, _: &SealContext<'_>) -> Result<Sealed, SealError> {
-        Err(SealError::new(SealErrorKind::Unavailable, "kms"))
+    fn seal<'a>(&'a self, _: &'a Secret, _: &'a SealContext<'_>) -> Sealing<'a, Sealed> {
+        Sealing::ready(Err(SealError::new(SealErrorKind::Unavailable, "kms")))
     }
 
-    async fn open(&self, _: &Sealed, _: &SealContext<'_>) -> Result<Secret, SealError> {
-        Err(SealError::new(SealErrorKind::Unavailable, "kms"))
+    fn open<'a>(&'a self, _: &'a Sealed, _: &'a SealContext<'_>) -> Sealing<'a, Secret> {
+        Sealing::ready(Err(SealError::new(SealErrorKind::Unavailable, "kms")))
     }
 
     fn key_id(&self) -> &'static str {
