@@ -128,6 +128,14 @@ impl ConnectionStore for WatchedStore {
         self.inner.list(page).await
     }
 
+    async fn ids(
+        &self,
+        after: Option<ConnectionId>,
+        limit: u32,
+    ) -> Result<Vec<ConnectionId>, StoreError> {
+        self.inner.ids(after, limit).await
+    }
+
     async fn tombstone(&self, id: ConnectionId) -> Result<Option<Tombstone>, StoreError> {
         self.inner.tombstone(id).await
     }

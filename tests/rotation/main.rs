@@ -7,6 +7,8 @@ mod certificates;
 mod faults;
 mod found;
 mod matrix;
+mod strays;
 mod table;
+mod told;
 mod verbs;
 mod ways;

@@ -9,7 +9,7 @@ use keywheel_connection::{
 };
 use keywheel_core::{Clock, Cloud};
 use keywheel_rotation::{Farewell, Status};
-use workspace_tests::{Rig, ours, secret, settings};
+use workspace_tests::{Fate, Rig, Stopped, ours, secret, settings};
 
 pub(crate) struct Way {
     pub(crate) name: &'static str,
@@ -40,6 +40,7 @@ ways! {
     "supplied in grace", supplied_in_grace, Some(3);
     "rolled back", rolled_back, Some(3);
     "aborted", aborted, Some(1);
+    "aborted after publish", aborted_after_publish, Some(1);
     "new credential", new_credential, Some(3);
     "managed", managed, Some(1);
     "managed again", managed_again, Some(2);
@@ -136,6 +137,21 @@ async fn proving(rig: &Rig) -> ConnectionId {
 
 async fn aborted(rig: &Rig) -> ConnectionId {
     let id = proving(rig).await;
+    rig.connections().abort(id, &me()).await.unwrap();
+    id
+}
+
+/// Up to the moment when a sink has the new secret, and nothing in the record says so.
+async fn aborted_after_publish(rig: &Rig) -> ConnectionId {
+    let id = with_grace(rig).await;
+    // The other sink may still be getting the secret before.
+    let alone = |status: &Status| status.candidate_key_id.is_some() && status.drift.is_empty();
+    until(rig, id, alone).await;
+    rig.effects.plan_named("publish", Fate::StopAfter);
+    let stopped = rig.effects.run(rig.settle(id, TimeDelta::hours(1))).await;
+    assert_eq!(stopped, Err(Stopped));
+    // The lease of who stopped ends.
+    rig.pass(TimeDelta::seconds(31)).await;
     rig.connections().abort(id, &me()).await.unwrap();
     id
 }

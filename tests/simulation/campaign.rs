@@ -1,5 +1,6 @@
 use std::fmt;
 use std::fs;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -37,6 +38,10 @@ const ENOUGH: usize = 20;
 
 impl Campaign {
     /// Runs `seeds` seeds from `first` on. Stops early when many of them break something.
+    ///
+    /// # Panics
+    ///
+    /// Panics when one of the threads does: its seeds would be missing.
     #[must_use]
     pub fn run(first: u64, seeds: u64) -> Self {
         let next = AtomicU64::new(first);
@@ -45,13 +50,19 @@ impl Campaign {
         let mut whole = thread::scope(|scope| {
             let shares: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
             let mut whole = Self::default();
-            for share in shares.into_iter().filter_map(|share| share.join().ok()) {
-                whole.add(share);
+            for share in shares {
+                whole.add(share.join().unwrap_or_else(|panic| resume_unwind(panic)));
             }
             whole
         });
         whole.broken.sort();
         whole
+    }
+
+    /// Whether all of `seeds` seeds were run, and none of them broke anything.
+    #[must_use]
+    pub fn holds(&self, seeds: u64) -> bool {
+        self.runs == seeds && self.broken.is_empty()
     }
 
     fn share(next: &AtomicU64, end: u64) -> Self {

@@ -2,19 +2,20 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use keywheel_connection::{
-    ConnectionId, NewSecret, SealContext, SealError, SealErrorKind, Sealed, Sealer, Sealing,
+    Actor, ConnectionId, NewSecret, SealContext, SealError, SealErrorKind, Sealed, Sealer, Sealing,
     SecretSink, SinkError,
 };
 use keywheel_core::Secret;
-use keywheel_rotation::{Policy, RotatorParts, Sinks};
+use keywheel_rotation::{Connections, Policy, RotatorParts, Sinks};
 use keywheel_testkit::SeededEntropy;
 
 use super::faults::{Call, Fate};
 use super::issuer::Issuer;
 use super::mutant::Mutant;
 use super::store::Store;
-use super::world::{ProcessClock, World};
+use super::world::{PEOPLE, ProcessClock, World};
 
 /// A process's parts: its own clock, tokens and entropy, and the common store and directory.
 pub(crate) fn parts(world: &World, process: usize) -> RotatorParts {
@@ -136,6 +137,24 @@ pub(crate) struct Sink {
     pub(crate) name: &'static str,
 }
 
+impl Sink {
+    fn is_given_up_now(&self) -> bool {
+        let state = &mut *self.world.state();
+        state.faults.sink > 0 && state.chance.one_in(6)
+    }
+
+    /// Somebody gives the rotation up while its secret is handed over, and nothing in the record says that
+    /// it was.
+    fn give_up(&self, id: ConnectionId) {
+        let connections = Connections::new(parts(&self.world, PEOPLE), Policy::default());
+        let actor = Actor::named("test");
+        let asked = connections.abort(id, &actor).now_or_never();
+        let asked = asked.map(|asked| asked.map_err(|error| error.kind()));
+        self.world
+            .note(PEOPLE, format_args!("abort meanwhile: {asked:?}"));
+    }
+}
+
 #[async_trait]
 impl SecretSink for Sink {
     fn name(&self) -> &str {
@@ -148,6 +167,9 @@ impl SecretSink for Sink {
         if arrives {
             let now = self.world.now();
             self.world.state().published(now, self.name, new);
+            if self.name == BEFORE && self.is_given_up_now() {
+                self.give_up(new.connection.id);
+            }
         }
         self.world.end(self.process, fate).await;
         if arrives && fate != Fate::AnswerLost {

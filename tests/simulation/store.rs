@@ -252,6 +252,15 @@ impl ConnectionStore for Store {
         self.ask(|world| ready(world.store().list(page))).await
     }
 
+    async fn ids(
+        &self,
+        after: Option<ConnectionId>,
+        limit: u32,
+    ) -> Result<Vec<ConnectionId>, StoreError> {
+        self.ask(|world| ready(world.store().ids(after, limit)))
+            .await
+    }
+
     async fn save(&self, save: Save<'_>) -> Result<Version, StoreError> {
         let changed = Mutant::change(&self.world, &save);
         let save = changed.as_ref().map_or(save, |changed| changed.save());

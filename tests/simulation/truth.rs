@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use chrono::{NaiveDate, TimeDelta};
 use keywheel_connection::{
-    Cause, Connection, ConnectionId, Debt, DebtReason, Entry, Marker, Mode, NewSecret, Phase,
-    Rotation, Save,
+    Cause, Connection, ConnectionId, Debt, DebtReason, Entry, EventKind, Marker, Mode, NewSecret,
+    Phase, Rotation, Save,
 };
 use keywheel_core::KeyId;
 
@@ -39,6 +39,8 @@ pub(crate) struct Truth {
     minted: Vec<Marker>,
     /// What each sink was given, for which connection.
     published: Vec<(&'static str, ConnectionId, String)>,
+    /// What each sink holds, and the order that it came with: what comes late is not kept.
+    shelves: Vec<(&'static str, ConnectionId, String, u64)>,
     /// What was minted long after its intent.
     strays: Vec<KeyId>,
     /// The dates that people froze, as far as they were told so.
@@ -179,6 +181,7 @@ impl State {
             record.promoted.1 = TimeDelta::zero();
         }
         self.silent(save.entries);
+        self.no_false_alarm(now, save.entries);
         if record.deleted {
             record.let_go.extend(all(&before));
             record.unsettled.extend(named(save.entries));
@@ -214,6 +217,27 @@ impl State {
             && let Some(secret) = self.directory.secret_mut(key_id)
         {
             secret.proofs = 0;
+        }
+    }
+
+    /// A secret is told to be nobody's only while the directory has it: what a read shows that lags behind is
+    /// no reason to call somebody.
+    fn no_false_alarm(&mut self, now: Moment, entries: &[Entry]) {
+        let lag = self.faults.list_lag + 60_000;
+        for entry in entries {
+            // Few entries are, and reading each takes its time.
+            if !entry.body.contains("secret.stray_found") {
+                continue;
+            }
+            let Ok(EventKind::StrayFound { key_id, .. }) = entry.event().map(|event| event.kind)
+            else {
+                continue;
+            };
+            let secret = self.directory.secret(key_id);
+            let gone = secret.and_then(|secret| secret.removed);
+            if secret.is_none() || gone.is_some_and(|(at, _)| now.0 - at.0 > lag) {
+                self.broken(|| format!("G2: {key_id} was called a stray, and is gone"));
+            }
         }
     }
 
@@ -415,6 +439,30 @@ impl State {
         if !self.truth.published.contains(&held) {
             self.truth.published.push(held);
         }
+        let shelves = &mut self.truth.shelves;
+        let newer = |(name, of, _, order): &(_, _, _, u64)| {
+            (*name, *of) == (sink, id) && *order > new.order()
+        };
+        if !shelves.iter().any(newer) {
+            shelves.retain(|(name, of, ..)| (*name, *of) != (sink, id));
+            shelves.push((sink, id, new.secret.expose().to_owned(), new.order()));
+        }
+    }
+
+    /// A sink that was given the secret of a rotation that was given up gets the current one again.
+    fn held_by_a_sink(&self, record: &Record, secret: &Secret) -> Option<&'static str> {
+        let rotation = record.rotation()?;
+        let aborted =
+            |debt: &Debt| debt.key_id == secret.key_id && debt.reason == DebtReason::Aborted;
+        if record.restored.is_some() || !rotation.debts.iter().any(aborted) {
+            return None;
+        }
+        let mut shelves = self.truth.shelves.iter();
+        let held = shelves.find(|(sink, of, text, _)| {
+            let told = rotation.deliveries.iter().all(|d| d.sink != *sink);
+            *of == record.connection.id && *text == secret.text && told
+        });
+        held.map(|(sink, ..)| *sink)
     }
 
     /// `addPassword` took place. G2: its intent is durable. G4: once for each marker. G5: few are ours.
@@ -479,6 +527,9 @@ impl State {
         };
         if !record.owns(secret) {
             return self.broken(|| format!("G3: {key_id} is not ours and is removed"));
+        }
+        if let Some(sink) = self.held_by_a_sink(record, secret) {
+            return self.broken(|| format!("G1: {key_id} is in use by {sink} and is removed"));
         }
         let sought = secret.marker.is_some_and(|m| seeks(&record.connection, m));
         if record.beyond.contains(&key_id) && !sought && !knows(&record.connection, key_id) {

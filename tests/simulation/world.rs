@@ -175,8 +175,11 @@ impl World {
         self.0.offsets[clock].load(Ordering::Relaxed)
     }
 
+    /// Sets how far off a clock is. Whoever waits until the store has something looks again: by its clock
+    /// that is at another time now.
     pub(crate) fn set_offset(&self, clock: usize, offset: i64) {
         self.0.offsets[clock].store(offset, Ordering::Relaxed);
+        self.changed();
     }
 
     pub(crate) fn changed(&self) {

@@ -96,6 +96,7 @@ macro_rules! store_conformance {
                 an_id_is_never_used_twice
                 pages_hold_every_connection_once_and_in_order
                 a_page_of_one_namespace_shows_no_other
+                ids_are_read_once_and_in_order
                 a_save_is_read_back_as_it_was
                 a_save_of_an_older_version_is_refused
                 of_many_saves_of_one_version_one_is_made
@@ -109,6 +110,7 @@ macro_rules! store_conformance {
                 a_save_can_leave_the_time_to_wake_as_it_is
                 an_expired_lease_is_taken_over_and_fenced_off
                 a_renewed_lease_lasts
+                a_lease_may_last_for_ever
                 a_released_lease_is_over
                 a_save_extends_or_releases_its_lease
                 one_lease_of_a_connection_at_a_time

@@ -43,7 +43,7 @@ pub use self::memory::MemoryStore;
 pub use self::record::{
     Candidate, Cause, Completed, Connection, Credential, DeadMarker, Debt, DebtReason, DecodeError,
     Delivery, Held, HeldCertificate, Mode, Offer, Origin, Pause, Phase, Rotation, RotationRequest,
-    RotationSettings, Run, Seconds, Secrets, SignIn, SignInEnded, Trouble, TroubleKind,
+    RotationSettings, Run, Seconds, Secrets, SignIn, SignInEnded, Stray, Trouble, TroubleKind,
 };
 pub use self::seal::{
     Fingerprint, KeyRing, ResealError, Resealed, Resealer, SealContext, SealError, SealErrorKind,

@@ -1,10 +1,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_core::Clock;
 
 use crate::{
@@ -52,7 +53,10 @@ impl Held {
         Self {
             by,
             since: now,
-            until: now + span,
+            until: TimeDelta::from_std(span)
+                .ok()
+                .and_then(|span| now.checked_add_signed(span))
+                .unwrap_or(DateTime::<Utc>::MAX_UTC),
         }
     }
 
@@ -266,6 +270,17 @@ impl ConnectionStore for MemoryStore {
         Ok(rows.map(|(_, id)| tables.rows[id].versioned()).collect())
     }
 
+    async fn ids(
+        &self,
+        after: Option<ConnectionId>,
+        limit: u32,
+    ) -> Result<Vec<ConnectionId>, StoreError> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let tables = self.tables();
+        let rows = tables.rows.range((after, Bound::Unbounded));
+        Ok(rows.map(|(id, _)| *id).take(limit as usize).collect())
+    }
+
     async fn save(&self, save: Save<'_>) -> Result<Version, StoreError> {
         let now = self.clock.now();
         let mut tables = self.tables();
@@ -339,7 +354,7 @@ impl ConnectionStore for MemoryStore {
         let tables = self.tables();
         let entries = tables.journal.iter();
         Ok(entries
-            .filter(|entry| entry.connection == id && entry.seq > after)
+            .filter(|entry| entry.connection == id && (after == 0 || entry.seq > after))
             .take(limit as usize)
             .cloned()
             .collect())

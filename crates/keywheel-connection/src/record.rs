@@ -10,7 +10,7 @@ use thiserror::Error;
 pub use self::methods::{HeldCertificate, SignIn, SignInEnded};
 pub use self::rotation::{
     Candidate, Cause, Completed, DeadMarker, Debt, DebtReason, Delivery, Mode, Offer, Pause, Phase,
-    Rotation, RotationRequest, RotationSettings, Run, Seconds, Trouble, TroubleKind,
+    Rotation, RotationRequest, RotationSettings, Run, Seconds, Stray, Trouble, TroubleKind,
 };
 pub use self::secrets::{Credential, Held, Origin, Secrets};
 use crate::{ConnectionId, ConnectionName, JournalHead, Namespace, SealContext, instant};

@@ -83,6 +83,19 @@ pub trait ConnectionStore: Debug + Send + Sync {
     /// Returns an error when nothing could be read.
     async fn list(&self, page: Page<'_>) -> Result<Vec<Versioned>, StoreError>;
 
+    /// Reads the ids of up to `limit` connections, those after `after`, in the order of ids. It reads no
+    /// record: unlike [`list`](Self::list) it passes nothing over, and nothing that is renamed moves to
+    /// where was read already. There are no more when it is empty.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when nothing could be read.
+    async fn ids(
+        &self,
+        after: Option<ConnectionId>,
+        limit: u32,
+    ) -> Result<Vec<ConnectionId>, StoreError>;
+
     /// Writes a changed connection, or deletes it.
     ///
     /// A changed name renames the connection. Its id and namespace never change.
@@ -142,8 +155,11 @@ pub trait ConnectionStore: Debug + Send + Sync {
     /// Returns an error when the store does not answer; the lease then ends by itself.
     async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
 
-    /// Reads up to `limit` entries of one connection's journal, those after entry number `after`. The
-    /// journal outlives its connection.
+    /// Reads up to `limit` entries of one connection's journal, those after entry number `after`; after 0
+    /// from the first one, whatever its number. The journal outlives its connection.
+    ///
+    /// An entry that [`entries`](Self::entries) gives in another place than its number tells is in another
+    /// place here too, or missing, so that [`verify`](ConnectionStoreExt::verify) finds it.
     ///
     /// # Errors
     ///
@@ -452,6 +468,14 @@ impl<T: ConnectionStore + ?Sized> ConnectionStore for Arc<T> {
 
     async fn list(&self, page: Page<'_>) -> Result<Vec<Versioned>, StoreError> {
         (**self).list(page).await
+    }
+
+    async fn ids(
+        &self,
+        after: Option<ConnectionId>,
+        limit: u32,
+    ) -> Result<Vec<ConnectionId>, StoreError> {
+        (**self).ids(after, limit).await
     }
 
     async fn save(&self, save: Save<'_>) -> Result<Version, StoreError> {

@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
-    Connection, ConnectionId, DecodeError, Digest, Entry, Fence, Holder, JournalHead, Lease,
-    StoreError, StoreErrorKind, Tombstone, Version, Versioned,
+    Connection, ConnectionId, Cursor, DecodeError, Digest, Entry, Fence, Holder, JournalHead,
+    Lease, StoreError, StoreErrorKind, Tombstone, Version, Versioned,
 };
 use std::time::Duration;
 use tokio_postgres::Row;
@@ -114,14 +114,15 @@ impl TimedTaken {
     }
 }
 
-/// Reads the columns `connection, seq, body, digest`.
-pub(crate) fn entry(row: &Row) -> Result<Entry, Fault> {
-    Ok(Entry::stored(
+/// Reads the columns `connection, seq, body, digest, position`.
+pub(crate) fn numbered(row: &Row) -> Result<(Cursor, Entry), Fault> {
+    let entry = Entry::stored(
         row.try_get::<_, Uuid>(0)?.into(),
         uncount(row.try_get(1)?),
         row.try_get(2)?,
         digest(row.try_get(3)?)?,
-    ))
+    );
+    Ok((Cursor(uncount(row.try_get(4)?)), entry))
 }
 
 /// Reads the columns `namespace, name, version, seq, digest`.

@@ -3,6 +3,7 @@ mod people;
 mod proving;
 mod reading;
 mod revoking;
+mod strays;
 
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
@@ -62,6 +63,8 @@ pub(crate) enum Outcome {
     MintFailed(Failure),
     /// Perhaps something was minted.
     MintUnknown(Failure),
+    /// The mint that failed is not tried again.
+    Moot,
     Promoted,
     ProofFailed(Failure),
     ProofRefused,
@@ -137,7 +140,11 @@ pub(crate) fn apply(
         connection.credential.secrets_mut(),
         &mut connection.rotation,
     ) {
-        (Some(secrets), Some(rotation)) => change.apply(rotation, secrets, outcome),
+        (Some(secrets), Some(rotation)) => {
+            let before = rotation.trouble.clone();
+            change.apply(rotation, secrets, outcome);
+            change.events.extend(recovered(before, rotation));
+        }
         (Some(secrets), None) => change.without_rotation(secrets, outcome),
         (None, _) => {}
     }
@@ -171,6 +178,7 @@ impl Change<'_> {
                 cause,
                 marker,
             } => self.intended(rotation, *run, *cause, *marker),
+            Outcome::Moot => rotation.trouble = None,
             Outcome::Abandoned => self.abandoned(rotation),
             Outcome::Minted {
                 marker,
@@ -192,7 +200,12 @@ impl Change<'_> {
             Outcome::CurrentRefused { key_id, failure } => {
                 self.current_refused(rotation, secrets, *key_id, failure);
             }
-            Outcome::Proved { read } => self.proved(rotation, secrets, read.as_ref()),
+            Outcome::Proved { read } => {
+                self.proved(rotation, secrets, read.as_ref());
+                if let Some(read) = read {
+                    self.look_for_strays(rotation, secrets, read, self.now);
+                }
+            }
             Outcome::ProvedUnread(failure) => self.unread(rotation, secrets, failure),
             Outcome::ProofRefused => self.refused(rotation),
             Outcome::ProofFailed(failure) => self.postponed(rotation, secrets, "prove", failure),
@@ -312,6 +325,17 @@ impl Change<'_> {
         });
         rotation.trouble = Some(trouble);
     }
+}
+
+/// Says that a trouble is over, if one was and none is.
+pub(crate) fn recovered(before: Option<Trouble>, now: &Rotation) -> Option<EventKind> {
+    let before = before.filter(|_| now.trouble.is_none())?;
+    Some(EventKind::Recovered {
+        step: before.step,
+        kind: before.kind,
+        since: before.since,
+        attempts: before.attempts,
+    })
 }
 
 /// Ends the trouble of these steps: one of them succeeded, or will not be made.

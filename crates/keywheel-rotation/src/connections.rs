@@ -11,15 +11,18 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
-    Actor, Connection, ConnectionId, Entry, EventKind, Rotation, Save, StoreError, StoreErrorKind,
-    Versioned,
+    Actor, Connection, ConnectionId, Entry, EventKind, Held, Rotation, Save, StoreError,
+    StoreErrorKind, Versioned,
 };
 
 pub use self::control::{Disabled, Requested};
 pub use self::create::{NewConnection, NewManaged, Validated};
 pub use self::error::{ConnectionError, ConnectionErrorKind};
 pub use self::leave::Farewell;
+pub(crate) use self::leave::strays;
 pub use self::read::LiveSecrets;
+use crate::apply::recovered;
+use crate::decide::is_moot;
 use crate::rotator::wake_at;
 use crate::{History, Plan, Policy, RotatorParts, Status};
 
@@ -95,18 +98,18 @@ impl Connections {
     }
 
     /// Changes the newest version of a connection's rotation; again when somebody else was faster.
-    /// `change` returns what happened, or nothing when all is as it should be.
+    /// `change` gets the rotation and the current secret, and returns what happened, or nothing when all is as it should be.
     async fn change(
         &self,
         id: ConnectionId,
         actor: &Actor,
-        mut change: impl FnMut(&mut Rotation) -> Result<Option<EventKind>> + Send,
+        mut change: impl FnMut(&mut Rotation, &Held) -> Result<Option<EventKind>> + Send,
     ) -> Result<Connection> {
         self.rewrite(id, actor, |connection| {
             rotation_of(connection)?;
-            match &mut connection.rotation {
-                Some(rotation) => change(rotation),
-                None => Ok(None),
+            match (&mut connection.rotation, connection.credential.secrets()) {
+                (Some(rotation), Some(secrets)) => change(rotation, &secrets.current),
+                _ => Ok(None),
             }
         })
         .await
@@ -124,10 +127,20 @@ impl Connections {
                 version,
             } = self.load(id).await?;
             let mut connection = Arc::unwrap_or_clone(connection);
+            let trouble = connection.rotation.as_ref().and_then(|r| r.trouble.clone());
             let Some(event) = change(&mut connection)? else {
                 return Ok(connection);
             };
-            let entries = [connection.record(actor, self.now(), event)];
+            if is_moot(&connection, self.now())
+                && let Some(rotation) = &mut connection.rotation
+            {
+                rotation.trouble = None;
+            }
+            let rotation = connection.rotation.as_ref();
+            let recovered = rotation.and_then(|rotation| recovered(trouble, rotation));
+            let events = [event].into_iter().chain(recovered);
+            let record = |event| connection.record(actor, self.now(), event);
+            let entries: Vec<_> = events.map(record).collect();
             let wake_at = wake_at(&connection, self.now(), &self.policy);
             let save = Save::new(&connection, version, &entries).wake_at(wake_at);
             match self.parts.store.save(save).await {
@@ -168,10 +181,4 @@ fn stays(rotation: &Rotation) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-fn changed(what: &str) -> Option<EventKind> {
-    Some(EventKind::Changed {
-        what: what.to_owned(),
-    })
 }

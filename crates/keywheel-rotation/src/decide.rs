@@ -32,7 +32,8 @@ pub enum Step {
         /// Its place in [`Policy::sinks_after`] followed by [`Policy::sinks_before`].
         sink: usize,
     },
-    /// *Effect.* Read the application: for dead markers, and for secrets that Graph did not know.
+    /// *Effect.* Read the application: for dead markers, for secrets that Graph did not know, and for those
+    /// that bear our marker and this record does not know.
     Inspect,
     /// *Effect.* Remove a secret.
     Retire {
@@ -300,11 +301,18 @@ fn prove(rotation: &Rotation, policy: &Policy) -> Option<Item> {
     })
 }
 
-/// One read serves every dead marker and every removal that is to be confirmed.
+/// One read serves every dead marker, every removal that is to be confirmed, and every secret that bears our
+/// marker and is nobody's.
 fn inspect(rotation: &Rotation) -> Option<Item> {
     let markers = rotation.dead_markers.iter().map(|marker| marker.next_at);
     let unconfirmed = rotation.debts.iter().filter(|debt| debt.unconfirmed);
-    let at = markers.chain(unconfirmed.map(|debt| debt.next_at)).min()?;
+    // What the connection leaves behind holds up no deletion.
+    let stays = rotation.farewell.is_none();
+    let strays = rotation.strays.iter().filter(|_| stays);
+    let at = markers
+        .chain(unconfirmed.map(|debt| debt.next_at))
+        .chain(strays.map(|stray| stray.next_at))
+        .min()?;
     Some(Item {
         at,
         step: Step::Inspect,
@@ -441,6 +449,21 @@ pub fn next_due(
 fn is_ahead_of(rotation: &Rotation, now: DateTime<Utc>) -> bool {
     let schedule = rotation.settings.plan.schedule();
     rotation.since - now > TimeDelta::days(schedule.interval_days().into())
+}
+
+/// Whether the trouble of a connection is of a mint that is not tried again: what was due is not any more,
+/// by another schedule, by a freeze, or because the rotation was disabled. Nothing else would end it.
+pub(crate) fn is_moot(connection: &Connection, now: DateTime<Utc>) -> bool {
+    let secrets = connection.credential.secrets();
+    let Some((rotation, secrets)) = connection.rotation.as_ref().zip(secrets) else {
+        return false;
+    };
+    let trouble = rotation.trouble.as_ref();
+    let Some(trouble) = trouble.filter(|trouble| trouble.step == "mint") else {
+        return false;
+    };
+    let tried = now.max(trouble.retry_at);
+    wanted(rotation, secrets, now).is_none_or(|(at, _)| at > tried)
 }
 
 /// Our secrets on the application stay within the budget, but the end of the current one beats it. One that

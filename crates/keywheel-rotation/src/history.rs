@@ -105,7 +105,9 @@ impl PastRotation {
         self.attempts += u32::from(matches!(event.kind, EventKind::Intent { .. }));
         match event.kind {
             EventKind::Confirmed { .. } => self.ended = Some((event.at, Ending::Confirmed)),
-            EventKind::Aborted { .. } => self.ended = Some((event.at, Ending::Aborted)),
+            EventKind::Aborted { .. } | EventKind::Withdrawn { .. } => {
+                self.ended = Some((event.at, Ending::Aborted));
+            }
             EventKind::Overtaken { .. } => self.ended = Some((event.at, Ending::Overtaken)),
             _ => {}
         }
@@ -136,6 +138,9 @@ fn begins(event: &EventKind) -> Option<(RotationId, Cause)> {
         | EventKind::Intent {
             rotation, cause, ..
         }
+        | EventKind::SecretGiven {
+            rotation, cause, ..
+        }
         | EventKind::Offered {
             rotation, cause, ..
         } => Some((*rotation, *cause)),
@@ -147,6 +152,9 @@ fn begins(event: &EventKind) -> Option<(RotationId, Cause)> {
 fn of(event: &EventKind) -> Option<RotationId> {
     match event {
         EventKind::RotationRequested { rotation, .. }
+        | EventKind::SecretGiven { rotation, .. }
+        | EventKind::AbortRequested { rotation }
+        | EventKind::Withdrawn { rotation, .. }
         | EventKind::Intent { rotation, .. }
         | EventKind::Offered { rotation, .. }
         | EventKind::Minted { rotation, .. }

@@ -1,5 +1,7 @@
 //! What is counted and measured, through the `metrics` facade. Without the feature nothing is.
 
+#[cfg(feature = "metrics")]
+mod gauges;
 #[cfg(not(feature = "metrics"))]
 mod off;
 #[cfg(feature = "metrics")]
@@ -9,6 +11,8 @@ mod survey;
 #[cfg(feature = "metrics")]
 mod table;
 
+#[cfg(feature = "metrics")]
+pub(crate) use self::gauges::Gauges;
 #[cfg(not(feature = "metrics"))]
 pub(crate) use self::off::*;
 #[cfg(feature = "metrics")]

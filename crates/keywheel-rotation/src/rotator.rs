@@ -19,6 +19,7 @@ use tokio::time::sleep;
 
 use self::clocks::Clocks;
 pub(crate) use self::save::record_only;
+use crate::metrics::Gauges;
 use crate::{Policy, Step, Waiting, decide};
 
 /// Carries out what [`decide`] decides: one step at a time, each ending in a durable write.
@@ -34,6 +35,7 @@ struct Inner {
     parts: RotatorParts,
     policy: Policy,
     clocks: Clocks,
+    gauges: Gauges,
 }
 
 /// What a [`Rotator`] works with.
@@ -198,6 +200,7 @@ impl Rotator {
             parts,
             policy,
             clocks,
+            gauges: Gauges::default(),
         }))
     }
 
@@ -205,6 +208,10 @@ impl Rotator {
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.0.policy
+    }
+
+    pub(crate) fn gauges(&self) -> &Gauges {
+        &self.0.gauges
     }
 
     pub(crate) fn parts(&self) -> &RotatorParts {

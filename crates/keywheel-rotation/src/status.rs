@@ -3,7 +3,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
     Completed, Connection, ConnectionId, ConnectionName, Credential, Debt, Phase, RotationId, Run,
-    Trouble, TroubleKind,
+    Stray, Trouble, TroubleKind,
 };
 use keywheel_core::KeyId;
 use serde::Serialize;
@@ -34,6 +34,9 @@ pub struct Status {
     pub live_key_ids: Vec<KeyId>,
     /// Secrets whose end is not confirmed.
     pub debts: Vec<Debt>,
+    /// Secrets that bear this connection's display name, are valid, and that its record does not know. Who
+    /// uses them is not known, so they are not removed: somebody must, once nobody does.
+    pub strays: Vec<Stray>,
     /// How many calls have an outcome that is not known yet.
     pub unresolved: usize,
     /// The rotation that is running.
@@ -100,6 +103,7 @@ impl Status {
             candidate_key_id: None,
             live_key_ids: Vec::new(),
             debts: Vec::new(),
+            strays: Vec::new(),
             unresolved: 0,
             run: None,
             requested: None,
@@ -117,6 +121,8 @@ impl Status {
             let unsettled = rotation.dead_markers.iter().filter(|dead| !dead.settled);
             status.candidate_key_id = rotation.candidate().map(|candidate| candidate.key_id);
             status.debts.clone_from(&rotation.debts);
+            let told = rotation.strays.iter().filter(|it| it.told);
+            status.strays = told.copied().collect();
             status.unresolved = unsettled.count() + intent;
             status.run = rotation.run;
             status.requested = rotation.request.map(|request| request.id);
@@ -190,7 +196,7 @@ fn is_expiring(connection: &Connection, now: DateTime<Utc>) -> bool {
 }
 
 /// Since when a connection has what it authenticates with, and when that ends, if it is known to.
-fn validity(credential: &Credential) -> Option<(DateTime<Utc>, Option<DateTime<Utc>>)> {
+pub(crate) fn validity(credential: &Credential) -> Option<(DateTime<Utc>, Option<DateTime<Utc>>)> {
     match credential {
         Credential::Certificate(held) => Some((held.since, Some(held.end))),
         _ => {

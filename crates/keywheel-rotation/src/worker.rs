@@ -46,8 +46,8 @@ pub struct Worker {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerOptions {
-    /// How many connections are driven at once. Default: 256. Each takes some ten kilobytes, and most of
-    /// them wait for the next proof most of the time.
+    /// How many connections are driven at once. Default: 256. Most of them wait for the next proof most of
+    /// the time. Each takes up to some 80 KiB, with the TLS connection that proves a secret on its own.
     pub in_flight: usize,
     /// How many of one Entra tenant. Default: 16, well within what Graph allows one application.
     pub per_tenant: usize,

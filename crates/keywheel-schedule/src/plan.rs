@@ -120,6 +120,12 @@ impl Plan {
         &self.first
     }
 
+    /// Returns the delay that spreads runs which are due together, if there is one.
+    #[must_use]
+    pub fn jitter(&self) -> Option<Jitter> {
+        self.jitter
+    }
+
     /// Returns how long after a rotation the next one is left out.
     #[must_use]
     pub fn minimum_spacing(&self) -> Duration {

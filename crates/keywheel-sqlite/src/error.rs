@@ -12,10 +12,9 @@ pub(crate) fn failed(error: rusqlite::Error) -> StoreError {
             StoreErrorKind::Unavailable,
             "database: the disk is full; make room and try again",
         ),
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => (
-            StoreErrorKind::Unavailable,
-            "database: the file can't be written; correct its permissions and try again",
-        ),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            return read_only().with_source(error);
+        }
         Some(ErrorCode::CannotOpen) => (
             StoreErrorKind::Unavailable,
             "database: the file can't be opened; correct its path and permissions and try again",
@@ -45,6 +44,13 @@ pub(crate) fn is_refusal(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),
         Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) | None
+    )
+}
+
+pub(crate) fn read_only() -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Unavailable,
+        "database: the file can't be written; correct its permissions and try again",
     )
 }
 

@@ -5,7 +5,7 @@ use keywheel_connection::{
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
-use crate::row::{Stored, count, entry, uncount};
+use crate::row::{Stored, count, entry, id, uncount};
 
 pub(crate) fn by_id(connection: &Connection, id: ConnectionId) -> rusqlite::Result<Option<Stored>> {
     connection
@@ -81,6 +81,18 @@ pub(crate) fn page(
     rows.collect()
 }
 
+pub(crate) fn ids(
+    connection: &Connection,
+    after: Option<ConnectionId>,
+    limit: u32,
+) -> rusqlite::Result<Vec<ConnectionId>> {
+    let sql = "SELECT id FROM connection WHERE id > coalesce(?1, x'') ORDER BY id LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let after = after.map(|id| *id.as_uuid().as_bytes());
+    let rows = statement.query_map(params![after, limit], |row| row.get(0).map(id))?;
+    rows.collect()
+}
+
 pub(crate) fn tombstone(
     connection: &Connection,
     id: ConnectionId,
@@ -111,11 +123,18 @@ pub(crate) fn journal(
     after: u64,
     limit: u32,
 ) -> rusqlite::Result<Vec<Entry>> {
-    let sql = "SELECT connection, seq, body, digest FROM journal
-               WHERE connection = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+    // Nothing that stands elsewhere in the outbox, or is not in it, passes for an entry in its place.
+    let sql = "SELECT connection, seq, body, digest, position FROM journal
+               WHERE connection = ?1 AND seq > ?2 AND position > coalesce(
+                   (SELECT position FROM journal WHERE connection = ?1 AND seq = ?2), 0)
+               ORDER BY seq LIMIT ?3";
+    // Nor is what was slipped in before the first entry passed over.
+    let after = if after == 0 { i64::MIN } else { count(after) };
     let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_map(params![id.as_uuid().as_bytes(), count(after), limit], entry)?;
-    rows.collect()
+    let rows = statement.query_map(params![id.as_uuid().as_bytes(), after, limit], numbered)?;
+    let mut entries = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    entries.sort_by_key(|(at, _)| *at);
+    Ok(entries.into_iter().map(|(_, entry)| entry).collect())
 }
 
 pub(crate) fn entries(
@@ -126,10 +145,12 @@ pub(crate) fn entries(
     let sql = "SELECT connection, seq, body, digest, position FROM journal
                WHERE position > ?1 ORDER BY position LIMIT ?2";
     let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_map(params![count(cursor.0), limit], |row| {
-        Ok((Cursor(uncount(row.get(4)?)), entry(row)?))
-    })?;
+    let rows = statement.query_map(params![count(cursor.0), limit], numbered)?;
     rows.collect()
+}
+
+fn numbered(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Cursor, Entry)> {
+    Ok((Cursor(uncount(row.get(4)?)), entry(row)?))
 }
 
 pub(crate) fn acknowledged(

@@ -137,6 +137,15 @@ impl ConnectionStore for SqliteStore {
         self.0.readers.read(read).await
     }
 
+    async fn ids(
+        &self,
+        after: Option<ConnectionId>,
+        limit: u32,
+    ) -> Result<Vec<ConnectionId>, StoreError> {
+        let read = move |connection: &_| read::ids(connection, after, limit);
+        self.0.readers.read(read).await
+    }
+
     async fn save(&self, save: Save<'_>) -> Result<Version, StoreError> {
         self.0.writer.write(Change::new(&save)).await
     }

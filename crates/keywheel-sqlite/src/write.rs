@@ -70,13 +70,7 @@ impl<'a> Writing<'a> {
 
     /// Ends the leases that were given later than `latest`: the clock was set back since.
     pub(crate) fn end_leases_after(&self, latest: i64) -> rusqlite::Result<()> {
-        self.connection
-            .prepare_cached(
-                "UPDATE due SET leased_at = NULL, lease_until = NULL, claimable_at = wake_at
-                 WHERE leased_at > ?1",
-            )?
-            .execute([latest])
-            .map(drop)
+        self.run(END_LEASES, [latest]).map(drop)
     }
 
     fn run(&self, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<usize> {
@@ -485,3 +479,7 @@ fn next(version: Version) -> Version {
 fn bytes(id: ConnectionId) -> [u8; 16] {
     *id.as_uuid().as_bytes()
 }
+
+const END_LEASES: &str =
+    "UPDATE due SET leased_at = NULL, lease_until = NULL, claimable_at = wake_at
+                          WHERE leased_at > ?1";

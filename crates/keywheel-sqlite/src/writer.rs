@@ -1,4 +1,5 @@
 use std::fmt;
+use std::fs::metadata;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -8,10 +9,10 @@ use std::time::Duration;
 use keywheel_connection::{StoreError, StoreErrorKind};
 use keywheel_core::Clock;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::{Notify, oneshot};
 
-use crate::error::{closed, failed, is_refusal};
+use crate::error::{closed, failed, is_refusal, read_only};
 use crate::row::micros;
 use crate::write::{Fault, Write, Writing};
 use crate::{file, schema};
@@ -26,7 +27,7 @@ pub(crate) struct Opening {
 impl Opening {
     fn writer(&self) -> Result<Connection, StoreError> {
         file::prepare(&self.path)?;
-        let mut connection = self.connect().map_err(failed)?;
+        let mut connection = self.connect()?;
         connection
             .execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -16000;")
             .map_err(failed)?;
@@ -34,6 +35,8 @@ impl Opening {
         // Only now: the marks of a new file must be in the file itself, not in its log.
         let mode = self.share(&connection).map_err(failed)?;
         if mode == "wal" {
+            // From now on it is waited here.
+            connection.busy_timeout(Duration::ZERO).map_err(failed)?;
             Ok(connection)
         } else {
             Err(StoreError::new(
@@ -43,14 +46,25 @@ impl Opening {
         }
     }
 
-    /// Turns the write-ahead log on, and returns the journal mode. SQLite does not wait for others here as it
-    /// does elsewhere, since two who change the mode could wait for each other.
+    /// Turns the write-ahead log on, and returns the journal mode.
     fn share(&self, connection: &Connection) -> rusqlite::Result<String> {
+        self.wait(|| connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)))
+    }
+
+    /// Begins to write, once nobody else does.
+    fn begin<'a>(&self, connection: &'a Connection) -> rusqlite::Result<Transaction<'a>> {
+        self.wait(|| Transaction::new_unchecked(connection, TransactionBehavior::Immediate))
+    }
+
+    /// Tries again while others are in the way. SQLite itself does not where the journal mode is changed, since
+    /// two who change it could wait for each other; and it waits longer each time, up to a tenth of a second, so
+    /// that whoever writes all the time is hardly ever interrupted by another process.
+    fn wait<T>(&self, mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
         let mut left = self.busy_timeout.as_millis() / BUSY_PAUSE.as_millis();
         loop {
-            let mode = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0));
-            if left == 0 || !mode.as_ref().is_err_and(is_busy) {
-                return mode;
+            let result = attempt();
+            if left == 0 || !result.as_ref().is_err_and(is_busy) {
+                return result;
             }
             left -= 1;
             thread::sleep(BUSY_PAUSE);
@@ -59,14 +73,23 @@ impl Opening {
 
     /// Opens the file for a thread that reads.
     pub(crate) fn reader(&self) -> Result<Connection, StoreError> {
-        let connection = self.connect().map_err(failed)?;
+        let connection = self.connect()?;
         connection
             .execute_batch("PRAGMA query_only = ON;")
             .map_err(failed)?;
         Ok(connection)
     }
 
-    pub(crate) fn connect(&self) -> rusqlite::Result<Connection> {
+    pub(crate) fn connect(&self) -> Result<Connection, StoreError> {
+        // SQLite would open it to be read, and make a log that can't be written either: not by us when the file
+        // can be again, nor by whoever comes after.
+        if metadata(&self.path).is_ok_and(|file| file.permissions().readonly()) {
+            return Err(read_only());
+        }
+        self.connect_to_writable().map_err(failed)
+    }
+
+    fn connect_to_writable(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(self.busy_timeout)?;
@@ -86,8 +109,8 @@ impl fmt::Debug for Opening {
     }
 }
 
-/// How long to wait before the next attempt to change the journal mode.
-const BUSY_PAUSE: Duration = Duration::from_millis(5);
+/// How long to wait before the next attempt: about as long as a commit takes.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
 fn is_busy(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
@@ -203,16 +226,17 @@ impl Thread {
             self.open()?;
         }
         let result = self.transact(batch);
-        // After a fault of the file, a new connection may do better.
-        if result.as_ref().is_err_and(|error| !is_refusal(error)) {
+        // After a fault of the file, a new connection may do better; not while somebody else writes.
+        let faulty = |error| !is_refusal(error) && !is_busy(error);
+        if result.as_ref().is_err_and(faulty) {
             self.connection = None;
         }
         Ok(result?)
     }
 
     fn transact(&mut self, batch: &mut [Box<dyn Pending>]) -> rusqlite::Result<()> {
-        let connection = self.connection.as_mut().expect("opened before");
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let connection = self.connection.as_ref().expect("opened before");
+        let transaction = self.opening.begin(connection)?;
         // Only now: another process may have written while this one waited.
         let now = micros(self.opening.clock.now());
         let mut writing = Writing::new(&transaction, now);

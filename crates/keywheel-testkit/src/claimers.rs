@@ -15,11 +15,12 @@ use crate::Child;
 use crate::load::{pause, random, transient};
 
 /// Lets sixteen claimers in four processes claim all of a store's `rows` due connections, and checks that each
-/// was claimed, and with each fence once. `test` is the process: it runs [`claim_with_others`].
+/// was claimed, and with each fence once, and that no process was left with hardly any. `test` is the process:
+/// it runs [`claim_with_others`].
 ///
 /// # Panics
 ///
-/// Panics when two claims share a fence, or a connection was left over.
+/// Panics when two claims share a fence, a connection was left over, or a process went short.
 pub fn check_claimers_in_four_processes(test: &str, argument: &str, rows: usize) {
     let mut children = [(); 4].map(|()| Child::start(test, argument));
     for child in &mut children {
@@ -32,6 +33,10 @@ pub fn check_claimers_in_four_processes(test: &str, argument: &str, rows: usize)
         "{rows} rows, claims of the four processes: {:?}",
         claims.each_ref().map(Vec::len)
     );
+    for claims in &claims {
+        // A quarter would be fair.
+        assert!(claims.len() >= rows / 50, "a process was starved");
+    }
     let claims: Vec<_> = claims.iter().flatten().map(|line| claim(line)).collect();
     check_claims(&claims, rows);
 }

@@ -7,27 +7,36 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::conformance::sample;
 use keywheel_connection::{
-    Connection, ConnectionId, ConnectionStore, ConnectionStoreExt, Holder, Save, StoreError,
-    StoreErrorKind, Version, Versioned,
+    Connection, ConnectionId, ConnectionStore, ConnectionStoreExt, Consumer, Cursor, Fence, Holder,
+    Lease, Save, StoreError, StoreErrorKind, Version, Versioned,
 };
-use keywheel_core::{Entropy, SystemEntropy};
+use keywheel_core::{Clock, Entropy, SystemClock, SystemEntropy};
 use tokio::task::JoinSet;
 
 /// A write that a store acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "not published")]
 pub enum Ack {
-    /// The connection has this version, or a later one.
-    Saved(ConnectionId, Version),
+    /// The consumer is done with everything up to there.
+    Acknowledged(Cursor),
+    /// The connection was claimed with this fence.
+    Claimed(ConnectionId, Fence),
     /// The connection is gone, with this version.
     Deleted(ConnectionId, Version),
+    /// The connection is held for so many hours from now.
+    Renewed(ConnectionId, u32),
+    /// The connection has this version, or a later one.
+    Saved(ConnectionId, Version),
 }
 
 impl fmt::Display for Ack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Saved(id, version) => write!(f, "saved {id} {}", version.0),
-            Self::Deleted(id, version) => write!(f, "deleted {id} {}", version.0),
+            Self::Acknowledged(cursor) => write!(f, "acknowledged {}", cursor.0),
+            Self::Claimed(id, fence) => write!(f, "claimed {} {id}", fence.0),
+            Self::Deleted(id, version) => write!(f, "deleted {} {id}", version.0),
+            Self::Renewed(id, hours) => write!(f, "renewed {hours} {id}"),
+            Self::Saved(id, version) => write!(f, "saved {} {id}", version.0),
         }
     }
 }
@@ -38,15 +47,18 @@ impl FromStr for Ack {
     fn from_str(line: &str) -> Result<Self, &'static str> {
         let parse = || {
             let mut words = line.split(' ');
-            let (what, id, version) = (words.next()?, words.next()?, words.next()?);
-            let (id, version) = (id.parse().ok()?, Version(version.parse().ok()?));
+            let (what, number) = (words.next()?, words.next()?.parse().ok()?);
+            let mut id = || words.next().and_then(|id| id.parse().ok());
             match what {
-                "saved" => Some(Self::Saved(id, version)),
-                "deleted" => Some(Self::Deleted(id, version)),
+                "acknowledged" => Some(Self::Acknowledged(Cursor(number))),
+                "claimed" => Some(Self::Claimed(id()?, Fence(number))),
+                "deleted" => Some(Self::Deleted(id()?, Version(number))),
+                "renewed" => Some(Self::Renewed(id()?, number.try_into().ok()?)),
+                "saved" => Some(Self::Saved(id()?, Version(number))),
                 _ => None,
             }
         };
-        parse().ok_or("expected `saved` or `deleted`, an id, a version")
+        parse().ok_or("expected what was done, a number, and an id")
     }
 }
 
@@ -68,7 +80,9 @@ pub async fn load(store: Arc<dyn ConnectionStore>, report: impl Fn(Ack) + Clone 
     for _ in 0..CHURNERS {
         tasks.spawn(keep_creating_and_deleting(store.clone(), report.clone()));
     }
-    tasks.spawn(keep_claiming(store));
+    tasks.spawn(keep_claiming(store.clone(), report.clone()));
+    tasks.spawn(keep_renewing(store.clone(), report.clone()));
+    tasks.spawn(keep_acknowledging(store, report));
     while let Some(ended) = tasks.join_next().await {
         ended.expect("the load goes on");
     }
@@ -128,15 +142,77 @@ async fn keep_creating_and_deleting(store: Arc<dyn ConnectionStore>, report: imp
     }
 }
 
-async fn keep_claiming(store: Arc<dyn ConnectionStore>) {
+async fn keep_claiming(store: Arc<dyn ConnectionStore>, report: impl Fn(Ack)) {
     loop {
         let holder = Holder::from(SystemEntropy::new().uuid());
         let claims = transient(store.claim_due(holder, 4, Duration::from_millis(20)).await);
         for claimed in claims.into_iter().flatten() {
-            let _ = transient(store.release(&claimed.lease).await);
+            let lease = &claimed.lease;
+            report(Ack::Claimed(lease.connection, lease.fence));
+            let _ = transient(store.release(lease).await);
         }
         pause().await;
     }
+}
+
+/// Takes the lease of one connection once, and each time for an hour more.
+async fn keep_renewing(store: Arc<dyn ConnectionStore>, report: impl Fn(Ack)) {
+    let (held, entries) = sample::connection(HELD, "held");
+    let lease = Lease {
+        connection: held.id,
+        holder: sample::holder(HELD),
+        fence: Fence(1),
+        span: HOUR,
+    };
+    loop {
+        let hours = match store.lease(held.id, lease.holder, HOUR).await {
+            Ok(claimed) => {
+                assert_eq!(claimed.lease, lease, "it was held already");
+                0
+            }
+            Err(error) => match error.kind() {
+                StoreErrorKind::Held { until } => hours_until(until),
+                StoreErrorKind::NotFound => {
+                    attempt(store.create(&held, None, &entries).await);
+                    continue;
+                }
+                _ => {
+                    transient::<()>(Err(error));
+                    pause().await;
+                    continue;
+                }
+            },
+        };
+        // What is left of the last one is less than a whole hour.
+        let hours = hours + 2;
+        if transient(store.renew(&lease, HOUR * hours).await).is_some() {
+            report(Ack::Renewed(held.id, hours));
+        }
+        pause().await;
+    }
+}
+
+/// Returns how many whole hours are left.
+fn hours_until(until: DateTime<Utc>) -> u32 {
+    let left = until - SystemClock::new().now();
+    left.num_hours().try_into().expect("not so many")
+}
+
+async fn keep_acknowledging(store: Arc<dyn ConnectionStore>, report: impl Fn(Ack)) {
+    let consumer = consumer();
+    loop {
+        let read = transient(store.unacknowledged(&consumer, 16).await);
+        if let Some((cursor, _)) = read.into_iter().flatten().last()
+            && transient(store.acknowledge(&consumer, cursor).await).is_some()
+        {
+            report(Ack::Acknowledged(cursor));
+        }
+        pause().await;
+    }
+}
+
+fn consumer() -> Consumer {
+    "load".parse().expect("a name")
 }
 
 /// Returns `None` for a write that was not made, or nobody knows.
@@ -163,6 +239,9 @@ pub struct Acks(Arc<Mutex<Known>>);
 #[derive(Clone, Debug, Default)]
 struct Known {
     writes: u64,
+    acknowledged: Cursor,
+    claimed: HashMap<ConnectionId, Fence>,
+    renewed: HashMap<ConnectionId, u32>,
     saved: HashMap<ConnectionId, Version>,
     /// Those that have not been looked at yet.
     deleted: Vec<(ConnectionId, Version)>,
@@ -174,10 +253,22 @@ impl Acks {
     }
 
     /// Notes a write that was acknowledged.
+    ///
+    /// # Panics
+    ///
+    /// Panics when a fence is no higher than one that was given before.
     pub fn add(&self, ack: Ack) {
         let mut known = self.known();
         known.writes += 1;
         match ack {
+            Ack::Acknowledged(cursor) => known.acknowledged = cursor,
+            Ack::Claimed(id, fence) => {
+                let before = known.claimed.insert(id, fence);
+                assert!(before < Some(fence), "{id}: {fence:?} after {before:?}");
+            }
+            Ack::Renewed(id, hours) => {
+                known.renewed.insert(id, hours);
+            }
             Ack::Saved(id, version) => {
                 known.saved.insert(id, version);
             }
@@ -186,6 +277,12 @@ impl Acks {
                 known.deleted.push((id, version));
             }
         }
+    }
+
+    /// Returns what was acknowledged until now.
+    #[must_use]
+    pub fn snapshot(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.known().clone())))
     }
 
     /// Returns how many writes were acknowledged.
@@ -200,11 +297,15 @@ impl Acks {
     ///
     /// Panics when one is missing.
     pub async fn check(&self, store: &dyn ConnectionStore) {
-        let (saved, deleted) = {
+        let known = {
             let mut known = self.known();
-            (known.saved.clone(), std::mem::take(&mut known.deleted))
+            let deleted = std::mem::take(&mut known.deleted);
+            Known {
+                deleted,
+                ..known.clone()
+            }
         };
-        for (id, version) in saved {
+        for (id, version) in known.saved {
             match store.load(id).await.expect("the store answers") {
                 Some(stored) => assert!(
                     stored.version >= version,
@@ -218,12 +319,32 @@ impl Acks {
                 }
             }
         }
-        for (id, version) in deleted {
+        for (id, version) in known.deleted {
             let tombstone = store.tombstone(id).await.expect("the store answers");
             let tombstone = tombstone.expect("an acknowledged deletion is lost");
             assert_eq!(tombstone.version, version, "{tombstone:?}");
             assert_eq!(store.load(id).await.expect("the store answers"), None);
         }
+        for (id, fence) in known.claimed {
+            let next = next_fence(store, id).await;
+            assert!(
+                next > fence,
+                "{id} was given {fence:?}, and {next:?} after it"
+            );
+        }
+        for (id, hours) in known.renewed {
+            let lease = store.lease(id, sample::holder(1), Duration::ZERO).await;
+            let error = lease.expect_err("an acknowledged lease is lost");
+            let StoreErrorKind::Held { until } = error.kind() else {
+                panic!("{error:?}");
+            };
+            let left = hours_until(until);
+            // It was renewed less than an hour ago.
+            assert!(left + 1 >= hours, "{left} of {hours} hours are left");
+        }
+        let acknowledged = store.acknowledged(&consumer()).await;
+        let acknowledged = acknowledged.expect("the store answers");
+        assert!(acknowledged >= known.acknowledged, "{acknowledged:?}");
     }
 
     /// Verifies the journals of all connections that are there.
@@ -238,6 +359,21 @@ impl Acks {
                 Ok(head) => assert!(head.seq > 0),
                 Err(error) => panic!("{id}: {error:?}"),
             }
+        }
+    }
+}
+
+/// Takes and gives back a connection's lease, once nobody else holds it.
+async fn next_fence(store: &dyn ConnectionStore, id: ConnectionId) -> Fence {
+    loop {
+        match store.lease(id, sample::holder(1), HOUR).await {
+            Ok(claimed) => {
+                let released = store.release(&claimed.lease).await;
+                released.expect("the store answers");
+                return claimed.lease.fence;
+            }
+            Err(error) if matches!(error.kind(), StoreErrorKind::Held { .. }) => pause().await,
+            Err(error) => panic!("{error:?}"),
         }
     }
 }
@@ -257,3 +393,8 @@ pub(crate) async fn pause() {
 
 const SAVERS: u64 = 16;
 const CHURNERS: u64 = 2;
+
+/// The number of the connection that is held all the time.
+const HELD: u64 = 1_000;
+
+const HOUR: Duration = Duration::from_secs(3_600);

@@ -3,17 +3,18 @@
 use std::error::Error;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use keywheel_connection::conformance::sample;
 use keywheel_connection::{
-    BrokenJournal, ConnectionId, ConnectionStore, ConnectionStoreExt, Namespace, Page, Save,
-    StoreErrorKind,
+    Actor, BrokenJournal, ConnectionId, ConnectionStore, ConnectionStoreExt, KeyRing, Namespace,
+    Page, Resealer, Save, StoreErrorKind,
 };
 use keywheel_core::{Clock, SystemClock};
 
 /// What [`check_meddling`] can do to the table called `journal`, and with which entry it is wrong then.
-pub const MEDDLING: [(&str, u64); 6] = [
+pub const MEDDLING: [(&str, u64); 10] = [
     (
         "UPDATE journal SET body = replace(body, 'change 2', 'change 9')",
         3,
@@ -29,6 +30,29 @@ pub const MEDDLING: [(&str, u64); 6] = [
         "INSERT INTO journal (connection, seq, body, digest)
          SELECT connection, 7, body, digest FROM journal WHERE seq = 6",
         7,
+    ),
+    (
+        "INSERT INTO journal (connection, seq, body, digest)
+         SELECT connection, 0, body, digest FROM journal WHERE seq = 1",
+        7,
+    ),
+    (
+        "INSERT INTO journal (connection, seq, body, digest)
+         SELECT connection, -seq, body, digest FROM journal",
+        7,
+    ),
+    // To the end of the outbox.
+    (
+        "CREATE TEMPORARY TABLE moved AS SELECT connection, seq, body, digest FROM journal WHERE seq = 3;
+         DELETE FROM journal WHERE seq = 3;
+         INSERT INTO journal (connection, seq, body, digest) SELECT * FROM moved",
+        3,
+    ),
+    (
+        "CREATE TEMPORARY TABLE moved AS SELECT connection, seq, body, digest FROM journal;
+         DELETE FROM journal;
+         INSERT INTO journal (connection, seq, body, digest) SELECT * FROM moved ORDER BY seq DESC",
+        1,
     ),
 ];
 
@@ -70,12 +94,12 @@ async fn with_journal(store: &dyn ConnectionStore) -> ConnectionId {
 }
 
 /// Damages records of an empty store behind its back, and checks that they are passed over, not in the way of
-/// others, and named where they alone are asked for. `run` runs SQL.
+/// others, and named where they alone are asked for or nothing may be passed over. `run` runs SQL.
 ///
 /// # Panics
 ///
 /// Panics when one of these does not hold.
-pub async fn check_damaged_records(store: &dyn ConnectionStore, run: impl FnOnce(&str)) {
+pub async fn check_damaged_records(store: Arc<dyn ConnectionStore>, run: impl FnOnce(&str)) {
     let now = SystemClock::new().now();
     for n in 1..=5 {
         let (connection, entries) = sample::connection(n, &format!("c{n}"));
@@ -109,6 +133,15 @@ pub async fn check_damaged_records(store: &dyn ConnectionStore, run: impl FnOnce
         let id = damaged.id.to_string();
         assert!(error.to_string().contains(&id), "{error}");
     }
+    let mut ids = [1, 2, 4].map(|n| sample::connection(n, "c").0.id);
+    ids.sort();
+    let ring = KeyRing::new(&[7; 32]).expect("32 bytes");
+    let clock = Arc::new(SystemClock::new());
+    let resealer = Resealer::new(store, Arc::new(ring), clock, Actor::named("operator"));
+    let resealed = resealer.pass().await.expect("the store answers");
+    assert_eq!(resealed.connections, 5);
+    assert_eq!(resealed.unread, ids);
+    assert!(!resealed.is_complete());
 }
 
 /// Fills the disk of an empty store up to a write that fails, frees the room that `ballast` takes, and checks

@@ -1,8 +1,8 @@
 //! Points 9 to 17: from the first proof to the promotion, and the sinks.
 
 use chrono::TimeDelta;
-use keywheel_connection::{EventKind, IssuerErrorKind, TroubleKind};
-use keywheel_rotation::Health;
+use keywheel_connection::{Cause, ConnectionId, EventKind, IssuerErrorKind, TroubleKind};
+use keywheel_rotation::{Health, Status};
 use workspace_tests::{Fate, Lag, Rig, settings};
 
 use super::{asked, count, stop};
@@ -101,7 +101,7 @@ async fn p12_a_candidate_that_is_accepted_is_kept_however_long_its_read_fails() 
     let managed = rig.create_managed(own, once).await;
     rig.settle(managed, TimeDelta::hours(1)).await;
     for id in [own, managed] {
-        rig.request(id, keywheel_connection::Cause::Manual).await;
+        rig.request(id, Cause::Manual).await;
         until(&rig, id, |status| status.candidate_key_id.is_some()).await;
         let candidate = rig.status(id).await.candidate_key_id;
         rig.directory.fail_next("prove", IssuerErrorKind::Refused);
@@ -168,7 +168,7 @@ async fn p15_a_consumer_elsewhere_has_the_grace_to_follow() {
 async fn p16_a_sink_that_must_have_it_holds_up_the_promotion_and_one_that_follows_does_not() {
     let (rig, before, after) = Rig::new(708).with_sinks();
     let id = rig.rotating(settings()).await;
-    rig.request(id, keywheel_connection::Cause::Manual).await;
+    rig.request(id, Cause::Manual).await;
     before.set_broken(true);
     after.set_broken(true);
 
@@ -193,25 +193,50 @@ async fn p16_a_sink_that_must_have_it_holds_up_the_promotion_and_one_that_follow
 }
 
 #[tokio::test(start_paused = true)]
-async fn p17_what_a_sink_holds_works_whether_the_promotion_comes_or_not() {
+async fn p17_what_a_sink_holds_works_when_the_rotation_is_given_up() {
     let (rig, before, _) = Rig::new(709).with_sinks();
-    let id = rig.rotating(settings()).await;
-    rig.request(id, keywheel_connection::Cause::Manual).await;
-    stop(&rig, id, "publish", Fate::StopAfter).await;
+    let id = published(&rig, Fate::StopAfter).await;
     let held = || before.holds().unwrap();
-    assert!(rig.directory.holds(&held()));
-    // Somebody gives the rotation up: the sink gets the current secret again, and until then and for a
-    // grace after, the other one works.
-    stop(&rig, id, "publish", Fate::AnswerLost).await;
-    if rig.connections().abort(id, &me()).await.is_ok() {
-        for _ in 0..200 {
-            assert!(rig.directory.holds(&held()));
-            rig.settle(id, TimeDelta::minutes(1)).await;
-        }
-        rig.assert_clean(id, 1).await;
-    } else {
-        rig.settle(id, TimeDelta::hours(3)).await;
-        rig.assert_clean(id, 2).await;
+    let (candidate, current) = (held(), rig.status(id).await.key_id.unwrap());
+    assert_ne!(candidate, rig.directory.text(current));
+
+    rig.connections().abort(id, &me()).await.unwrap();
+
+    // The sink gets the current secret again; until then, and for a grace after, the other one works.
+    for _ in 0..200 {
+        assert!(rig.directory.holds(&held()));
+        rig.run(id, TimeDelta::minutes(1)).await;
     }
-    assert!(rig.directory.holds(&held()));
+    rig.assert_clean(id, 1).await;
+    assert_eq!(held(), rig.directory.text(current));
+    assert!(!rig.directory.holds(&candidate));
+}
+
+/// The same, and the promotion comes after all: whoever goes on publishes it again and uses it.
+#[tokio::test(start_paused = true)]
+async fn p17_what_was_published_without_an_answer_is_published_again_and_used() {
+    for fate in [Fate::StopAfter, Fate::AnswerLost] {
+        let (rig, before, _) = Rig::new(717).with_sinks();
+        let id = published(&rig, fate).await;
+        let candidate = before.holds().unwrap();
+        assert!(rig.directory.holds(&candidate));
+
+        rig.settle(id, TimeDelta::hours(3)).await;
+
+        rig.assert_clean(id, 2).await;
+        assert_eq!(before.given().last(), Some(&(2, candidate)), "{fate:?}");
+    }
+}
+
+/// The sink that must have the new secret has it, and nothing in the record says so.
+async fn published(rig: &Rig, fate: Fate) -> ConnectionId {
+    let id = rig.rotating(settings()).await;
+    rig.request(id, Cause::Manual).await;
+    // The other sink may still be getting the secret before.
+    let alone = |status: &Status| status.candidate_key_id.is_some() && status.drift.is_empty();
+    until(rig, id, alone).await;
+    rig.effects.plan_named("publish", fate);
+    let driven = rig.effects.run(rig.settle(id, TimeDelta::minutes(1))).await;
+    assert_eq!(driven.is_err(), fate == Fate::StopAfter);
+    id
 }

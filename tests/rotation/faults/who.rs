@@ -9,7 +9,8 @@ use keywheel_connection::{
 };
 use keywheel_core::Clock;
 use keywheel_rotation::{ConnectionErrorKind, Farewell, Health, Rotator, RotatorParts};
-use workspace_tests::{Fate, Rig, secret, settings};
+use keywheel_schedule::{Freeze, Schedule};
+use workspace_tests::{Fate, Rig, SETTINGS_ZONE, secret, settings};
 
 use super::{asked, count, stop};
 use crate::verbs::me;
@@ -358,14 +359,18 @@ async fn p57_a_secret_that_a_person_supplies_is_used_whatever_the_store_forgot()
 
 /// A replica that has lost the sealing key works on a rotation for hours.
 async fn rotate_without_the_key(rig: &Rig, id: ConnectionId) {
+    rig.request(id, Cause::Manual).await;
+    work_without_the_key(rig, id, TimeDelta::hours(3)).await;
+}
+
+async fn work_without_the_key(rig: &Rig, id: ConnectionId, span: TimeDelta) {
     let ring = keywheel_connection::KeyRing::new(&[9; 32]).unwrap();
     let parts = RotatorParts {
         sealer: Arc::new(ring),
         ..rig.parts()
     };
     let without = Rotator::new(parts, rig.policy.clone());
-    rig.request(id, Cause::Manual).await;
-    let deadline = rig.clock.now() + TimeDelta::hours(3);
+    let deadline = rig.clock.now() + span;
     Box::pin(without.drive(id, deadline, |_| false))
         .await
         .unwrap();
@@ -382,6 +387,44 @@ async fn p58_the_lock_out_ends_when_the_rotation_that_met_it_is_given_up() {
 
     rig.settle(id, TimeDelta::hours(1)).await;
     assert_eq!(rig.status(id).await.health, Health::Active);
+}
+
+/// Nobody tries again what is not due any more, so nothing but the verb can end the trouble.
+#[tokio::test(start_paused = true)]
+async fn p58_the_lock_out_ends_when_what_met_it_is_not_due_any_more() {
+    for verb in ["change_settings", "disable", "freeze"] {
+        let rig = Rig::new(918);
+        let id = rig.rotating(settings()).await;
+        work_without_the_key(&rig, id, TimeDelta::days(31)).await;
+        assert_eq!(rig.status(id).await.health, Health::LockedOut);
+
+        let connections = rig.connections();
+        match verb {
+            "change_settings" => {
+                let mut rarer = settings();
+                let schedule = Schedule::builder()
+                    .every_days(60)
+                    .at("02:30:00".parse().unwrap())
+                    .zone(SETTINGS_ZONE)
+                    .anchor("2026-03-01".parse().unwrap())
+                    .build();
+                rarer.plan = schedule.unwrap().into();
+                connections.change_settings(id, rarer, &me()).await
+            }
+            "disable" => connections.disable(id, &me()).await.map(drop),
+            _ => {
+                let today = rig.clock.now().date_naive();
+                let freeze = Freeze::new(today, today + TimeDelta::days(20)).unwrap();
+                connections.freeze(id, freeze, &me()).await
+            }
+        }
+        .unwrap();
+
+        rig.run(id, TimeDelta::days(1)).await;
+        let status = rig.status(id).await;
+        assert_eq!(status.health, Health::Active, "{verb}: {status:#?}");
+        assert_eq!(rig.directory.mint_calls().len(), 1, "{verb}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

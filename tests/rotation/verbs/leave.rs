@@ -246,6 +246,7 @@ async fn the_history_tells_attempts_steps_and_times() {
             "rotation.failed",
             "rotation.intent",
             "rotation.minted",
+            "rotation.recovered",
             "rotation.refused",
             "rotation.refused",
             "rotation.proved",

@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use super::sample::{change, connection, holder, rotating};
 use super::{Fixture, numbers, refused, seconds};
 use crate::{
-    Connection, ConnectionStore, ConnectionStoreExt, Namespace, Page, Save, StoreErrorKind,
-    Tombstone, Version,
+    Connection, ConnectionId, ConnectionStore, ConnectionStoreExt, Namespace, Page, Save,
+    StoreErrorKind, Tombstone, Version,
 };
 
 /// What was created is read back, by id and by name.
@@ -92,6 +92,38 @@ pub async fn pages_hold_every_connection_once_and_in_order(fixture: &dyn Fixture
             }
             assert!(page.len() <= limit as usize, "{}", page.len());
             read.extend(page.into_iter().map(|stored| stored.connection));
+        }
+        assert_eq!(read, expected, "pages of {limit}");
+    }
+}
+
+/// Whatever they are called, and until they are deleted.
+pub async fn ids_are_read_once_and_in_order(fixture: &dyn Fixture) {
+    let store = fixture.empty().await;
+    assert_eq!(store.ids(None, 10).await.unwrap(), []);
+    let mut expected = Vec::new();
+    for n in 0..7 {
+        let (connection, entries) = connection(n, &format!("name-{n}"));
+        let connection = in_namespace(["a", "b"][n as usize % 2], connection);
+        let version = store.create(&connection, None, &entries).await.unwrap();
+        if n == 3 {
+            let deletion = Save::new(&connection, version, &[]).deleting();
+            store.save(deletion).await.unwrap();
+        } else {
+            expected.push(connection.id);
+        }
+    }
+    expected.sort();
+
+    for limit in [1, 2, 6, 100] {
+        let mut read: Vec<ConnectionId> = Vec::new();
+        loop {
+            let ids = store.ids(read.last().copied(), limit).await.unwrap();
+            if ids.is_empty() {
+                break;
+            }
+            assert!(ids.len() <= limit as usize, "{}", ids.len());
+            read.extend(ids);
         }
         assert_eq!(read, expected, "pages of {limit}");
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
@@ -126,6 +127,39 @@ pub async fn a_renewed_lease_lasts(fixture: &dyn Fixture) {
     fixture.pass(seconds(16)).await;
     let others = store.claim_due(holder(2), 10, seconds(60)).await.unwrap();
     assert_eq!(others.len(), 1);
+}
+
+/// A span that no clock reaches is no error, and is over when it is given back.
+pub async fn a_lease_may_last_for_ever(fixture: &dyn Fixture) {
+    let store = fixture.empty().await;
+    let id = due(fixture, &*store, 1, 0).await.connection.id;
+
+    let claims = store.claim_due(holder(1), 1, Duration::MAX).await.unwrap();
+
+    let claimed = &claims[0];
+    store.renew(&claimed.lease, Duration::MAX).await.unwrap();
+    let extended = save_under(&*store, claimed, LeaseChange::Extend(Duration::MAX)).await;
+    let claimed = &Claimed {
+        lease: claimed.lease.clone(),
+        stored: extended.unwrap(),
+    };
+    fixture.pass(seconds(100_000)).await;
+    let others = store.claim_due(holder(2), 1, seconds(60)).await.unwrap();
+    assert_eq!(others, []);
+    let error = store.lease(id, holder(2), Duration::MAX).await.unwrap_err();
+    assert!(
+        matches!(error.kind(), StoreErrorKind::Held { .. }),
+        "{error:?}"
+    );
+    let released = save_under(&*store, claimed, LeaseChange::Release).await;
+    released.unwrap();
+    let taken = store.lease(id, holder(2), Duration::MAX).await.unwrap();
+    store.release(&taken.lease).await.unwrap();
+    let consumer = "for-ever".parse().unwrap();
+    let leads = store.lead(&consumer, holder(1), Duration::MAX).await;
+    assert!(leads.unwrap());
+    let other = store.lead(&consumer, holder(2), Duration::MAX).await;
+    assert!(!other.unwrap());
 }
 
 /// The connection can be claimed at once, and the lease is worth nothing.

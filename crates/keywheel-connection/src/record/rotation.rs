@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use self::mint::{Candidate, Phase};
-pub use self::owed::{DeadMarker, Debt, DebtReason};
+pub use self::owed::{DeadMarker, Debt, DebtReason, Stray};
 pub use self::trouble::{Trouble, TroubleKind};
 pub use self::wanted::{Mode, Offer, Pause, RotationRequest, RotationSettings, Seconds};
 use crate::{RotationId, instant};
@@ -52,6 +52,9 @@ pub struct Rotation {
     pub debts: Vec<Debt>,
     /// Markers of calls whose secret nobody holds, if there is one.
     pub dead_markers: Vec<DeadMarker>,
+    /// Secrets that bear the connection's display name, and that this record does not know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strays: Vec<Stray>,
     /// Sinks that do not have the current secret yet: drift.
     pub deliveries: Vec<Delivery>,
     /// What went wrong last, until a step succeeds.
@@ -80,6 +83,7 @@ impl Rotation {
             phase: Phase::Idle,
             debts: Vec::new(),
             dead_markers: Vec::new(),
+            strays: Vec::new(),
             deliveries: Vec::new(),
             trouble: None,
             lifetime_cap: None,

@@ -7,8 +7,8 @@ use thiserror::Error;
 
 use super::{SealContext, SealError, SealErrorKind, Sealed, Sealer};
 use crate::{
-    Actor, Connection, ConnectionStore, Credential, EventKind, Page, Phase, Save, StoreError,
-    StoreErrorKind, Versioned,
+    Actor, Connection, ConnectionId, ConnectionStore, Credential, EventKind, Phase, Save,
+    StoreError, StoreErrorKind, Version,
 };
 
 /// Seals anew what former keys sealed, so that those keys can be dropped.
@@ -18,7 +18,7 @@ use crate::{
 /// progress to keep: after a crash, or for whatever was restored meanwhile, run it again.
 ///
 /// A key may be dropped when a [`pass`](Self::pass) that began after every process had the new key first in
-/// its ring reports nothing resealed and nothing unopened.
+/// its ring [has nothing left](Resealed::is_complete).
 pub struct Resealer {
     store: Arc<dyn ConnectionStore>,
     sealer: Arc<dyn Sealer>,
@@ -37,6 +37,25 @@ pub struct Resealed {
     /// By the name of the key, how many values it sealed that could not be opened: the key is missing, or
     /// the value damaged. They are as they were.
     pub unopened: BTreeMap<String, u64>,
+    /// The connections whose records can't be read: a newer version wrote them, or they are damaged. What
+    /// they hold may be sealed with any key: upgrade this program or restore them, and run another pass.
+    pub unread: Vec<ConnectionId>,
+}
+
+impl Resealed {
+    /// Tells whether there was nothing to do and nothing is left: the pass sealed nothing anew, and found
+    /// nothing that it could not open or read. Otherwise run another one.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.values == 0 && self.unopened.is_empty() && self.unread.is_empty()
+    }
+
+    fn add(&mut self, other: Self) {
+        self.values += other.values;
+        for (key_id, count) in other.unopened {
+            *self.unopened.entry(key_id).or_default() += count;
+        }
+    }
 }
 
 /// A pass stopped. Run it again.
@@ -82,50 +101,57 @@ impl Resealer {
     /// until then stays.
     pub async fn pass(&self) -> Result<Resealed, ResealError> {
         let mut done = Resealed::default();
-        let mut last: Option<Arc<Connection>> = None;
+        let mut last = None;
         loop {
-            let mut page = Page::of_all(PAGE);
-            if let Some(last) = &last {
-                page = page.after(last);
-            }
-            let stored = self.store.list(page).await?;
-            let Some(end) = stored.last() else {
+            let ids = self.store.ids(last, PAGE).await?;
+            if ids.is_empty() {
                 return Ok(done);
-            };
-            last = Some(end.connection.clone());
-            for stored in stored {
+            }
+            last = ids.last().copied();
+            for id in ids {
                 done.connections += 1;
-                self.reseal(stored, &mut done).await?;
+                self.reseal(id, &mut done).await?;
             }
         }
     }
 
     /// Reseals one connection; again when somebody else saved it meanwhile.
-    async fn reseal(&self, mut stored: Versioned, done: &mut Resealed) -> Result<(), ResealError> {
+    async fn reseal(&self, id: ConnectionId, done: &mut Resealed) -> Result<(), ResealError> {
         loop {
+            let stored = match self.store.load(id).await {
+                Ok(Some(stored)) => stored,
+                Ok(None) => return Ok(()),
+                Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+                    done.unread.push(id);
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            };
             let mut changed = Arc::unwrap_or_clone(stored.connection);
             let found = self.seal_anew(&mut changed).await?;
-            if found.values > 0 {
-                let kind = EventKind::Changed {
-                    what: "sealing key".to_owned(),
-                };
-                let entry = changed.record(&self.actor, self.clock.now(), kind);
-                let save = Save::new(&changed, stored.version, std::slice::from_ref(&entry));
-                match self.store.save(save).await {
-                    Ok(_) => {}
-                    Err(error) if error.kind() == StoreErrorKind::NotFound => return Ok(()),
-                    Err(error) if error.kind() == StoreErrorKind::Conflict => {
-                        match self.store.load(changed.id).await? {
-                            Some(newer) => stored = newer,
-                            None => return Ok(()),
-                        }
-                        continue;
-                    }
-                    Err(error) => return Err(error.into()),
-                }
+            let (version, values) = (stored.version, found.values);
+            if values == 0 || self.save(&mut changed, version, values).await? {
+                done.add(found);
+                return Ok(());
             }
-            done.add(found);
-            return Ok(());
+        }
+    }
+
+    /// Saves a connection; `false` when somebody else did, or deleted it.
+    async fn save(
+        &self,
+        changed: &mut Connection,
+        from: Version,
+        values: u64,
+    ) -> Result<bool, ResealError> {
+        let kind = EventKind::Resealed { values };
+        let entries = [changed.record(&self.actor, self.clock.now(), kind)];
+        match self.store.save(Save::new(changed, from, &entries)).await {
+            Ok(_) => Ok(true),
+            Err(error) => match error.kind() {
+                StoreErrorKind::Conflict | StoreErrorKind::NotFound => Ok(false),
+                _ => Err(error.into()),
+            },
         }
     }
 
@@ -162,15 +188,6 @@ impl Resealer {
     ) -> Result<Sealed, SealError> {
         let secret = self.sealer.open(sealed, context).await?;
         self.sealer.seal(&secret, context).await
-    }
-}
-
-impl Resealed {
-    fn add(&mut self, other: Self) {
-        self.values += other.values;
-        for (key_id, count) in other.unopened {
-            *self.unopened.entry(key_id).or_default() += count;
-        }
     }
 }
 

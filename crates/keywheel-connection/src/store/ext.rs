@@ -16,16 +16,18 @@ pub trait ConnectionStoreExt: ConnectionStore {
         loop {
             let after = entries.last().map_or(0, |entry: &Entry| entry.seq);
             let page = self.journal(id, after, PAGE).await?;
-            let last = page.len() < PAGE as usize;
+            // One that does not go on was meddled with, and would be read for ever.
+            let goes_on = page.last().is_some_and(|entry| entry.seq > after);
+            let more = goes_on && page.len() == PAGE as usize;
             entries.extend(page);
-            if last {
+            if !more {
                 return Ok(entries);
             }
         }
     }
 
-    /// Checks that a connection's journal is as it was written: no entry changed, missing or moved. Works
-    /// for deleted connections too.
+    /// Checks that a connection's journal is as it was written: no entry changed, added, missing or moved, by
+    /// its number or by its place in the outbox. Works for deleted connections too.
     ///
     /// Whoever can write the whole database can write another journal in place of this one. Compare with
     /// what left the machine through the outbox, or with a backup.

@@ -46,7 +46,7 @@ impl Change<'_> {
             return;
         }
         let candidate = rotation.candidate().map(|c| (c.key_id, c.origin));
-        let told = rotation.candidate().map(|c| c.published.clone());
+        let told = rotation.candidate().map(|c| self.may_be_told(c));
         let told = told.unwrap_or_default();
         let run = rotation.run.take();
         rotation.phase = Phase::Idle;
@@ -71,6 +71,18 @@ impl Change<'_> {
                 key_id: candidate.map(|(key_id, _)| key_id),
             });
         }
+    }
+
+    /// The sinks that may have a candidate: a call whose answer was lost, or whose process ended, is in no
+    /// record.
+    fn may_be_told(&self, candidate: &Candidate) -> Vec<String> {
+        let mut told = candidate.published.clone();
+        if candidate.proofs > 0 {
+            let before = self.policy.sinks_before.iter();
+            let others = before.filter(|sink| !candidate.published.contains(sink));
+            told.extend(others.cloned());
+        }
+        told
     }
 
     /// Every secret that we minted becomes a debt, the current one too.

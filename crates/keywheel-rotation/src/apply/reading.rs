@@ -6,7 +6,7 @@ use crate::failure::Failure;
 
 /// How long to go without a read that nothing depends on for now: of a settled marker, and of a marker or
 /// a debt that a clock ahead of ours noted.
-const A_WHILE: TimeDelta = TimeDelta::minutes(5);
+pub(super) const A_WHILE: TimeDelta = TimeDelta::minutes(5);
 
 impl Change<'_> {
     pub(super) fn inspected(
@@ -18,6 +18,7 @@ impl Change<'_> {
     ) {
         self.look_for_markers(rotation, secrets, read, sent_at);
         self.look_for_debts(rotation, secrets, read, sent_at);
+        self.look_for_strays(rotation, secrets, read, sent_at);
         end_trouble(rotation, &["inspect"]);
     }
 
@@ -108,6 +109,11 @@ impl Change<'_> {
         if self.last_one_refused(rotation, secrets, failure) {
             return;
         }
+        if !self.awaits_a_read(rotation) {
+            // It was only to see whether a secret of nobody's is still there: no trouble of the rotation.
+            self.look_later(rotation, self.now + A_WHILE);
+            return;
+        }
         self.trouble(rotation, secrets, "inspect", failure);
         let Some(at) = rotation.trouble.as_ref().map(|trouble| trouble.retry_at) else {
             return;
@@ -117,5 +123,14 @@ impl Change<'_> {
         for next_at in markers.chain(debts.map(|debt| &mut debt.next_at)) {
             *next_at = at.max(*next_at);
         }
+        self.look_later(rotation, at);
+    }
+
+    /// Whether a marker or a debt waits for the read that was made.
+    fn awaits_a_read(&self, rotation: &Rotation) -> bool {
+        let markers = rotation.dead_markers.iter().map(|marker| marker.next_at);
+        let debts = rotation.debts.iter().filter(|debt| debt.unconfirmed);
+        let mut awaited = markers.chain(debts.map(|debt| debt.next_at));
+        awaited.any(|next_at| next_at <= self.now)
     }
 }

@@ -1,6 +1,6 @@
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
-    Actor, Cause, Connection, ConnectionId, EventKind, Pause, Phase, Rotation, RotationId,
+    Actor, Cause, Connection, ConnectionId, EventKind, Held, Pause, Phase, Rotation, RotationId,
     RotationRequest, RotationSettings, Run,
 };
 use keywheel_core::{ClientSecret, KeyId};
@@ -8,7 +8,8 @@ use keywheel_schedule::Freeze;
 
 use super::adopt::{adopt, fitting, has_room};
 use super::create::enrolled;
-use super::{ConnectionError, Connections, Result, changed, stays};
+use super::{ConnectionError, Connections, Result, stays};
+use crate::next_due;
 
 /// What became of a request for a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl Connections {
         let now = self.now();
         let fresh = RotationId::from(self.parts.entropy.uuid());
         let mut joined = None;
-        self.change(id, actor, |rotation| {
+        self.change(id, actor, |rotation, _| {
             stays(rotation)?;
             if cause == Cause::Emergency {
                 end_grace(rotation, now);
@@ -81,7 +82,8 @@ impl Connections {
     /// Enables the rotation of a connection: again, or for the first time.
     ///
     /// For the first time it does what creating a rotating connection does: the key id of the current
-    /// secret is found or checked, and the first rotation is asked for.
+    /// secret is found or checked, and the first rotation is asked for. Later on the settings are replaced as
+    /// by [`change_settings`](Self::change_settings).
     ///
     /// # Errors
     ///
@@ -96,11 +98,22 @@ impl Connections {
         let stored = self.load(id).await?.connection;
         if stored.rotation.is_some() {
             let now = self.now();
-            let enable = |rotation: &mut Rotation| {
-                let same = rotation.enabled && rotation.settings == settings;
-                put_settings(rotation, &settings, now);
+            let enable = |rotation: &mut Rotation, current: &Held| {
+                let before = (rotation.enabled, rotation.settings.clone());
+                put_settings(rotation, &settings, now)?;
                 rotation.enabled = true;
-                Ok(if same { None } else { changed("enabled") })
+                let (settings, next) = (rotation.settings.clone(), next(rotation, current, now));
+                Ok(match before {
+                    (true, before) if before == settings => None,
+                    (true, _) => Some(EventKind::SettingsChanged {
+                        settings: settings.into(),
+                        next,
+                    }),
+                    (false, _) => Some(EventKind::Enabled {
+                        settings: settings.into(),
+                        next,
+                    }),
+                })
             };
             return self.change(id, actor, enable).await.map(drop);
         }
@@ -155,9 +168,12 @@ impl Connections {
     /// Returns an error when the connection does not exist or has no rotation, or the store fails.
     pub async fn disable(&self, id: ConnectionId, actor: &Actor) -> Result<Disabled> {
         let connection = self
-            .change(id, actor, |rotation| {
+            .change(id, actor, |rotation, current| {
                 let was = std::mem::replace(&mut rotation.enabled, false);
-                Ok(changed("disabled").filter(|_| was))
+                Ok(was.then_some(EventKind::Disabled {
+                    key_id: current.key_id,
+                    end: current.end,
+                }))
             })
             .await?;
         let current = connection.secrets().map(|secrets| &secrets.current);
@@ -179,12 +195,13 @@ impl Connections {
         actor: &Actor,
     ) -> Result<()> {
         let (since, reason) = (self.now(), reason.into());
-        self.change(id, actor, |rotation| {
+        self.change(id, actor, |rotation, _| {
             if rotation.pause.is_some() {
                 return Ok(None);
             }
+            let reason = reason.clone();
             rotation.pause = Some(Pause::new(since, reason.clone()));
-            Ok(changed("paused"))
+            Ok(Some(EventKind::Paused { reason }))
         })
         .await
         .map(drop)
@@ -197,10 +214,10 @@ impl Connections {
     /// Returns an error when the connection does not exist or has no rotation, or the store fails.
     pub async fn resume(&self, id: ConnectionId, actor: &Actor) -> Result<()> {
         let now = self.now();
-        self.change(id, actor, |rotation| {
+        self.change(id, actor, |rotation, _| {
             let paused = rotation.pause.take().is_some();
             let waiting = retry_now(rotation, now);
-            Ok(changed("resumed").filter(|_| paused || waiting))
+            Ok((paused || waiting).then_some(EventKind::Resumed { paused }))
         })
         .await
         .map(drop)
@@ -212,11 +229,13 @@ impl Connections {
     ///
     /// Returns an error when the connection does not exist or has no rotation, or the store fails.
     pub async fn freeze(&self, id: ConnectionId, freeze: Freeze, actor: &Actor) -> Result<()> {
-        self.change(id, actor, |rotation| {
+        let now = self.now();
+        self.change(id, actor, |rotation, current| {
             let plan = rotation.settings.plan.to_builder().freeze(freeze).build();
             let plan = plan.map_err(|error| ConnectionError::invalid(error.to_string()))?;
             rotation.settings.plan = plan;
-            Ok(changed("freeze"))
+            let next = next(rotation, current, now);
+            Ok(Some(EventKind::Frozen { freeze, next }))
         })
         .await
         .map(drop)
@@ -228,9 +247,12 @@ impl Connections {
     ///
     /// Returns an error when nothing runs, or when its secret is in use already: roll it back then.
     pub async fn abort(&self, id: ConnectionId, actor: &Actor) -> Result<()> {
-        self.change(id, actor, |rotation| {
-            if rotation.offer.take().is_some() {
-                return Ok(changed("offer withdrawn"));
+        self.change(id, actor, |rotation, _| {
+            if let Some(offer) = rotation.offer.take() {
+                return Ok(Some(EventKind::Withdrawn {
+                    rotation: offer.rotation,
+                    key_id: Some(offer.key_id),
+                }));
             }
             match (rotation.run, rotation.request) {
                 (Some(run), _) if run.promoted_at.is_some() => Err(ConnectionError::state(
@@ -238,14 +260,17 @@ impl Connections {
                      grace",
                 )),
                 (None, None) => Err(ConnectionError::state("no rotation runs")),
-                (None, Some(_)) => {
+                (None, Some(request)) => {
                     rotation.request = None;
                     end_mint_trouble(rotation);
-                    Ok(changed("request withdrawn"))
+                    Ok(Some(EventKind::Withdrawn {
+                        rotation: request.id,
+                        key_id: None,
+                    }))
                 }
-                (Some(_), _) => {
+                (Some(run), _) => {
                     rotation.abort = true;
-                    Ok(changed("abort"))
+                    Ok(Some(EventKind::AbortRequested { rotation: run.id }))
                 }
             }
         })
@@ -256,11 +281,13 @@ impl Connections {
     /// Changes when and how a connection rotates. Takes effect at once: the next run is the first date of
     /// the new plan from now on. A rotation that has begun goes on.
     ///
-    /// All of the settings are replaced, the plan's jitter included.
+    /// All of the settings are replaced. Only the delay that [spreads](crate::NewConnection::spread_over) the
+    /// connection stays, unless the plan has a jitter of its own; one without a span takes it away.
     ///
     /// # Errors
     ///
-    /// Returns an error when the connection does not exist or has no rotation, or the store fails.
+    /// Returns an error when the connection does not exist or has no rotation, when the delay that stays is
+    /// longer than the new plan's interval, or when the store fails.
     pub async fn change_settings(
         &self,
         id: ConnectionId,
@@ -268,10 +295,14 @@ impl Connections {
         actor: &Actor,
     ) -> Result<()> {
         let now = self.now();
-        self.change(id, actor, |rotation| {
-            let same = rotation.settings == settings;
-            put_settings(rotation, &settings, now);
-            Ok(changed("settings").filter(|_| !same))
+        self.change(id, actor, |rotation, current| {
+            let before = rotation.settings.clone();
+            put_settings(rotation, &settings, now)?;
+            let same = rotation.settings == before;
+            Ok((!same).then(|| EventKind::SettingsChanged {
+                settings: rotation.settings.clone().into(),
+                next: next(rotation, current, now),
+            }))
         })
         .await
         .map(drop)
@@ -289,11 +320,31 @@ fn to_join(rotation: &Rotation, cause: Cause) -> Option<RotationId> {
 }
 
 /// Due dates of a new plan that have gone by are not its.
-fn put_settings(rotation: &mut Rotation, settings: &RotationSettings, now: DateTime<Utc>) {
+fn put_settings(
+    rotation: &mut Rotation,
+    settings: &RotationSettings,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let mut settings = settings.clone();
+    let plan = &settings.plan;
+    if let Some(jitter) = rotation
+        .settings
+        .plan
+        .jitter()
+        .filter(|_| plan.jitter().is_none())
+    {
+        let plan = plan.to_builder().jitter(jitter).build();
+        settings.plan = plan.map_err(|error| ConnectionError::invalid(error.to_string()))?;
+    }
     if rotation.enabled && rotation.settings.plan != settings.plan {
         rotation.since = rotation.since.max(now);
     }
-    rotation.settings = settings.clone();
+    rotation.settings = settings;
+    Ok(())
+}
+
+fn next(rotation: &Rotation, current: &Held, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    next_due(rotation, current, now).map(|(at, _)| at)
 }
 
 /// The replaced secret has no grace any more.

@@ -59,7 +59,8 @@ impl Connections {
         loop {
             let stored = self.load(id).await?;
             let mut connection = Arc::unwrap_or_clone(stored.connection);
-            let left = ours(&connection);
+            let mut left = ours(&connection);
+            left.extend(strays(&connection));
             let kind = EventKind::ConnectionDeleted {
                 left: left.clone(),
                 unresolved: unresolved(&connection),
@@ -89,6 +90,13 @@ pub(super) fn unresolved(connection: &Connection) -> Vec<Marker> {
     };
     let dead = rotation.dead_markers.iter().map(|dead| dead.marker);
     dead.chain(intent).collect()
+}
+
+/// The secrets that bear the connection's display name and that its record does not know.
+pub(crate) fn strays(connection: &Connection) -> impl Iterator<Item = KeyId> {
+    let rotation = connection.rotation.iter();
+    let strays = rotation.flat_map(|rotation| &rotation.strays);
+    strays.filter(|it| it.told).map(|it| it.key_id)
 }
 
 /// The secrets of ours that may be valid.

@@ -7,8 +7,8 @@ use keywheel_core::{ClientId, ClientSecret, Cloud, KeyId, TenantId};
 
 use super::adopt::{adopt, fitting, has_room};
 use super::create::enrolled;
-use super::leave::{ours, unresolved};
-use super::{ConnectionError, Connections, Requested, Result, changed, rotation_of, stays};
+use super::leave::{ours, strays, unresolved};
+use super::{ConnectionError, Connections, Requested, Result, rotation_of, stays};
 
 impl Connections {
     /// Gives a secret by hand: the way out when Entra accepts none that is held, and the way in for one
@@ -95,7 +95,12 @@ impl Connections {
             if let Some(rotation) = &mut connection.rotation {
                 rotation.offer = Some(offer.clone());
             }
-            Ok(changed("secret offered"))
+            Ok(Some(EventKind::SecretGiven {
+                rotation: offer.rotation,
+                cause: offer.cause,
+                generation: offer.generation,
+                key_id: offer.key_id,
+            }))
         })
         .await?;
         Ok(Requested {
@@ -164,7 +169,8 @@ impl Connections {
             (left, in_doubt) = if same_application {
                 (Vec::new(), Vec::new())
             } else {
-                (ours(connection), unresolved(connection))
+                let left = ours(connection).into_iter().chain(strays(connection));
+                (left.collect(), unresolved(connection))
             };
             let before = std::mem::replace(connection, after.clone());
             connection.journal = before.journal;
@@ -217,6 +223,7 @@ fn carry_over(before: &Connection, rotation: &mut Rotation, now: DateTime<Utc>) 
     if let Some(old) = &before.rotation {
         rotation.debts.clone_from(&old.debts);
         rotation.dead_markers.clone_from(&old.dead_markers);
+        rotation.strays.clone_from(&old.strays);
     }
     let due = now + rotation.settings.grace.delta();
     for key_id in ours(before) {

@@ -5,7 +5,14 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{Connection, Consumer, EventKind};
 
-pub(crate) fn committed(_: &Connection, _: &[EventKind]) {}
+#[derive(Debug, Default)]
+pub(crate) struct Gauges;
+
+impl Gauges {
+    #[expect(clippy::unused_self, reason = "as with the feature")]
+    pub(crate) fn committed(&self, _: &Connection, _: &[EventKind], _: DateTime<Utc>) {}
+}
+
 pub(crate) fn step(_: &'static str, _: &'static str, _: Duration) {}
 pub(crate) fn clock_skew(_: TimeDelta) {}
 pub(crate) fn lag(_: TimeDelta) {}

@@ -1,22 +1,14 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use keywheel_connection::{Connection, Consumer, EventKind};
-use metrics::{Label, SharedString, counter, gauge, histogram};
+use keywheel_connection::{Consumer, EventKind};
+use metrics::{counter, gauge, histogram};
 use serde::Serialize;
 
 use super::table::name;
 
-/// Counts what was committed, and shows how the connection is.
-pub(crate) fn committed(connection: &Connection, events: &[EventKind]) {
-    for event in events {
-        count(event);
-    }
-    show(connection);
-}
-
-fn count(kind: &EventKind) {
+/// Counts what happened.
+pub(super) fn count(kind: &EventKind) {
     let rotation = |outcome: &'static str| counter!(name::ROTATIONS, "outcome" => outcome);
     match kind {
         EventKind::Confirmed { .. } => rotation("confirmed").increment(1),
@@ -39,25 +31,6 @@ fn count(kind: &EventKind) {
         }
         _ => {}
     }
-}
-
-/// Shows when the current secret ends, and what the connection owes.
-pub(super) fn show(connection: &Connection) {
-    // Shared with the record: this runs at every save.
-    let namespace: Arc<str> = connection.namespace.clone().into();
-    let name: Arc<str> = connection.name.clone().into();
-    let labels = [
-        Label::new("namespace", SharedString::from(namespace)),
-        Label::new("connection", SharedString::from(name)),
-    ];
-    if let Some(end) = connection.secrets().and_then(|secrets| secrets.current.end) {
-        gauge!(name::EXPIRY, labels.iter()).set(seconds(end));
-    }
-    let rotation = connection.rotation.as_ref();
-    let debts = rotation.map_or(0, |rotation| rotation.debts.len());
-    gauge!(name::DEBTS, labels.iter()).set(count_of(debts));
-    let drift = rotation.map_or(0, |rotation| rotation.deliveries.len());
-    gauge!(name::DRIFT, labels.iter()).set(count_of(drift));
 }
 
 pub(crate) fn step(step: &'static str, outcome: &'static str, took: Duration) {
@@ -107,7 +80,7 @@ pub(crate) fn given_up(consumer: &Consumer) {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit an f64")]
-fn seconds(at: DateTime<Utc>) -> f64 {
+pub(super) fn seconds(at: DateTime<Utc>) -> f64 {
     at.timestamp() as f64
 }
 

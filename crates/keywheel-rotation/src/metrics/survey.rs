@@ -6,7 +6,7 @@ use keywheel_connection::{Connection, Page, StoreError};
 use metrics::gauge;
 use tokio::time::sleep;
 
-use super::on::{count_of, show, word};
+use super::on::{count_of, word};
 use super::table::name;
 use crate::{Health, Rotator, Status};
 
@@ -29,6 +29,8 @@ pub(crate) async fn survey(rotator: Rotator) {
 async fn walk(rotator: &Rotator) -> Result<(), StoreError> {
     let mut healths: BTreeMap<String, usize> = ALL.iter().map(|it| (word(it), 0)).collect();
     let mut last: Option<Arc<Connection>> = None;
+    let gauges = rotator.gauges();
+    let round = gauges.begin_survey();
     loop {
         let page = Page::of_all(PAGE);
         let page = last.as_ref().map_or(page, |last| page.after(last));
@@ -38,13 +40,14 @@ async fn walk(rotator: &Rotator) -> Result<(), StoreError> {
         };
         let end = end.connection.clone();
         for stored in &read {
-            show(&stored.connection);
+            gauges.show(&stored.connection, rotator.now());
             let status = Status::of(&stored.connection, rotator.now(), rotator.policy());
             *healths.entry(word(&status.health)).or_default() += 1;
         }
         last = Some(end);
         sleep(BREATH).await;
     }
+    gauges.end_survey(round);
     for (health, count) in healths {
         gauge!(name::CONNECTIONS, "health" => health).set(count_of(count));
     }

@@ -57,11 +57,15 @@ metrics! {
     ORPHANS "keywheel_orphans_found_total" Counter []
         "Secrets of ours that nobody held. Each is removed.";
     DEBTS "keywheel_debts" Gauge ["namespace", "connection"]
-        "Secrets of the connection that must go and are not confirmed to be gone.";
+        "Secrets of the connection that should be gone by now and are not confirmed to be. Those in their grace are not counted.";
+    GRACE "keywheel_secrets_in_grace" Gauge ["namespace", "connection"]
+        "Replaced secrets of the connection whose grace is not over.";
+    STRAYS "keywheel_strays" Gauge ["namespace", "connection"]
+        "Valid secrets with the connection's display name that its record does not know: the event `secret.stray_found`. None is removed; somebody must.";
     DRIFT "keywheel_sink_drift" Gauge ["namespace", "connection"]
         "Sinks that do not have the connection's current secret yet.";
     EXPIRY "keywheel_secret_expiry_timestamp_seconds" Gauge ["namespace", "connection"]
-        "When the connection's current secret ends, in seconds since 1970. Days left: (x - time()) / 86400.";
+        "When the connection's current secret or certificate ends, in seconds since 1970; `NaN` once the connection is deleted. Days left: (x - time()) / 86400.";
     CONNECTIONS "keywheel_connections" Gauge ["health"]
         "Connections by health: `active`, `expiring`, `halted`, `locked-out`, `needs-reauth`, `store-behind`. Counted every five minutes or so by each worker: take the maximum, not the sum.";
     CLOCK_SKEW "keywheel_clock_skew_seconds" Gauge []

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::{RotateError, Rotator, Work};
 use crate::apply::{News, Outcome, apply};
+use crate::decide::is_moot;
 use crate::{Step, decide};
 
 impl Rotator {
@@ -119,7 +120,7 @@ impl Rotator {
             }
         }
         work.released = true;
-        crate::metrics::committed(&connection, &[last]);
+        self.gauges().committed(&connection, &[last], self.now());
         if let Some(events) = &self.parts().events {
             events.committed(&entries);
         }
@@ -134,7 +135,8 @@ impl Rotator {
     fn committed(&self, work: &mut Work, change: Change, version: Version) {
         // Where only the lease or the time to wake was saved, nothing that is shown has changed.
         if !Arc::ptr_eq(&work.connection, &change.connection) {
-            crate::metrics::committed(&change.connection, &change.news.events);
+            let (connection, events) = (&change.connection, &change.news.events);
+            self.gauges().committed(connection, events, self.now());
         }
         work.connection = change.connection;
         work.version = version;
@@ -169,7 +171,8 @@ impl Rotator {
         }
         loop {
             let step = decide(&connection, now, policy);
-            let Some(outcome) = record_only(&step) else {
+            let moot = || is_moot(&connection, now).then_some(Outcome::Moot);
+            let Some(outcome) = record_only(&step).or_else(moot) else {
                 let wake_at = step.wake_at(now);
                 let lease = self.lease_until(now, wake_at);
                 return Change {

@@ -12,6 +12,7 @@ use super::save::Fold;
 use super::{RotateError, RotateErrorKind, Rotator, Work};
 use crate::Step;
 use crate::apply::Outcome;
+use crate::connections::strays;
 use crate::failure::{Failure, lifetime};
 
 impl Rotator {
@@ -318,7 +319,7 @@ impl Rotator {
             .and_then(|secrets| secrets.current.key_id)
             .filter(|_| is_given(&work.connection));
         let kind = EventKind::ConnectionDeleted {
-            left: left.into_iter().collect(),
+            left: left.into_iter().chain(strays(&work.connection)).collect(),
             unresolved: Vec::new(),
         };
         self.save_deleting(work, kind).await

@@ -82,6 +82,14 @@ impl ConnectionStore for Shaky {
         self.get()?.list(page).await
     }
 
+    async fn ids(
+        &self,
+        after: Option<ConnectionId>,
+        limit: u32,
+    ) -> Result<Vec<ConnectionId>, StoreError> {
+        self.get()?.ids(after, limit).await
+    }
+
     async fn save(&self, save: Save<'_>) -> Result<Version, StoreError> {
         self.get()?.save(save).await
     }

@@ -99,11 +99,7 @@ impl Write for TakeDue {
     type Output = Option<Claims>;
 
     fn apply(&self, to: &mut Writing<'_>) -> Result<Self::Output, Fault> {
-        // The index of what is due comes first, whatever SQLite thinks of it.
-        let sql = "SELECT id, version, record, row, fence, wake_at
-                   FROM due CROSS JOIN connection USING (row)
-                   WHERE claimable_at <= ?1 ORDER BY claimable_at LIMIT ?2";
-        let mut statement = to.connection.prepare_cached(sql)?;
+        let mut statement = to.connection.prepare_cached(DUE)?;
         let mut due = statement.query(params![to.now, self.limit])?;
         let (mut places, mut claims) = (Vec::new(), Claims::default());
         while let Some(row) = due.next()? {
@@ -120,18 +116,45 @@ impl Write for TakeDue {
     }
 }
 
+/// The index of what is due comes first, whatever SQLite thinks of it.
+const DUE: &str = "SELECT id, version, record, row, fence, wake_at
+                   FROM due CROSS JOIN connection USING (row)
+                   WHERE claimable_at <= ?1 ORDER BY claimable_at LIMIT ?2";
+
 #[cfg(test)]
 mod tests {
     use keywheel_connection::Fence;
     use uuid::Uuid;
 
     use super::*;
+    use crate::write::END_LEASES;
+
+    #[test]
+    fn a_poll_looks_at_what_is_due_alone() {
+        let file = file();
+        let plan = |sql| {
+            let mut plan = file.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let lines = plan.raw_query().mapped(|row| row.get(3));
+            lines.collect::<Result<Vec<String>, _>>().unwrap()
+        };
+
+        // And sorts nothing.
+        assert_eq!(
+            plan(DUE),
+            [
+                "SEARCH due USING INDEX due_claimable (claimable_at<?)",
+                "SEARCH connection USING INTEGER PRIMARY KEY (rowid=?)",
+            ]
+        );
+        assert_eq!(
+            plan(END_LEASES),
+            ["SEARCH due USING INDEX due_leased (leased_at>?)"]
+        );
+    }
 
     #[test]
     fn what_was_handed_out_ahead_and_rolled_back_is_given_anew() {
-        let file = rusqlite::Connection::open_in_memory().unwrap();
-        file.execute_batch(include_str!("../schema/v1.sql"))
-            .unwrap();
+        let file = file();
         file.execute_batch(
             "INSERT INTO connection VALUES (1, zeroblob(16), 'default', 'c1', 1, '{}');
              INSERT INTO due (row, fence, wake_at, claimable_at) VALUES (1, 7, 0, 0);",
@@ -152,5 +175,12 @@ mod tests {
         assert!(take().is_none());
         assert_eq!(fences(early.try_recv().unwrap()), [Fence(8)]);
         assert_eq!(take().map(fences), Some(vec![Fence(8)]));
+    }
+
+    fn file() -> rusqlite::Connection {
+        let file = rusqlite::Connection::open_in_memory().unwrap();
+        file.execute_batch(include_str!("../schema/v1.sql"))
+            .unwrap();
+        file
     }
 }

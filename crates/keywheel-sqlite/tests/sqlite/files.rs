@@ -1,4 +1,6 @@
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -49,6 +51,43 @@ async fn an_empty_file_becomes_ours() {
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
 }
 
+/// POSIX drops all locks of a process on a file when the process closes any descriptor of that file. Without
+/// its lock, the next process that closes the file removes the log that this one writes to.
+#[tokio::test]
+async fn whoever_opens_the_file_again_leaves_its_locks_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keywheel.db");
+    let store = open(&path).await;
+    let (connection, entries) = sample::connection(1, "one");
+    store.create(&connection, None, &entries).await.unwrap();
+    assert!(is_locked(&path));
+
+    let again = open(&path).await;
+    assert!(is_locked(&path), "after another store opened it");
+    store
+        .back_up(directory.path().join("copy.db"))
+        .await
+        .unwrap();
+    store.back_up(&path).await.unwrap_err();
+    assert!(is_locked(&path), "after a backup");
+    again.close().await;
+    assert!(is_locked(&path), "after that store was closed");
+
+    store.close().await;
+    assert!(!is_locked(&path));
+}
+
+/// Tells whether this process has a lock on the file.
+fn is_locked(path: &Path) -> bool {
+    let file = format!(":{}", fs::metadata(path).unwrap().ino());
+    let process = std::process::id().to_string();
+    let locks = fs::read_to_string("/proc/locks").unwrap();
+    locks.lines().any(|lock| {
+        let mut words = lock.split_whitespace().skip(4);
+        words.next() == Some(&process) && words.next().is_some_and(|place| place.ends_with(&file))
+    })
+}
+
 #[tokio::test]
 async fn a_file_that_is_not_ours_is_refused_and_left_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
@@ -72,14 +111,71 @@ async fn a_file_that_is_not_ours_is_refused_and_left_as_it_is() {
     assert_refused(&path, "schema 99").await;
 }
 
+/// It is not called damaged, nor somebody else's: the log has what it misses.
+#[tokio::test]
+async fn a_file_whose_checkpoint_was_cut_off_is_ours_and_recovers() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keywheel.db");
+    let cut = directory.path().join("cut.db");
+    let store = open(&path).await;
+    let connections: Vec<_> = (0..50)
+        .map(|n| sample::connection(n, &format!("c{n}")))
+        .collect();
+    for (connection, entries) in &connections {
+        store.create(connection, None, entries).await.unwrap();
+    }
+    let short = fs::read(&path).unwrap();
+    fs::copy(path.with_extension("db-wal"), cut.with_extension("db-wal")).unwrap();
+    store.close().await;
+    let whole = fs::read(&path).unwrap();
+    assert!(short.len() < whole.len(), "nothing was left in the log");
+
+    // The first page is written first.
+    fs::write(&cut, [&whole[..4_096], &short[4_096..]].concat()).unwrap();
+    let recovered = open(&cut).await;
+
+    for (connection, _) in connections {
+        assert!(recovered.load(connection.id).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_told_from_one_that_is_not_ours() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keywheel.db");
+    open(&path).await.close().await;
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+
+    let error = SqliteStore::builder(&path).open().await.unwrap_err();
+
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("restore it"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_may_have_any_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let odd = OsStr::from_bytes(b"a?mode=memory&b#c%41 \xff\xc3\xa9");
+    for name in [odd, OsStr::new("file:keywheel.db"), OsStr::new("-")] {
+        let path = directory.path().join(name);
+        open(&path).await.close().await;
+
+        open(&path).await;
+
+        assert_eq!(fs::read(&path).unwrap()[..15], *b"SQLite format 3");
+    }
+}
+
 #[tokio::test]
 async fn a_place_where_no_file_can_be_is_refused() {
     let directory = tempfile::tempdir().unwrap();
 
-    for path in [
-        directory.path().to_owned(),
-        directory.path().join("nowhere/keywheel.db"),
-    ] {
+    let nowhere = directory.path().join("nowhere/keywheel.db");
+    let link = directory.path().join("link.db");
+    std::os::unix::fs::symlink(&nowhere, &link).unwrap();
+
+    for path in [directory.path().to_owned(), nowhere, link] {
         let error = SqliteStore::builder(&path).open().await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::NotOurs, "{error}");
     }

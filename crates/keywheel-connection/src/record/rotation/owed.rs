@@ -68,6 +68,52 @@ pub enum DebtReason {
     Superseded,
 }
 
+/// A secret with the connection's display name that the record does not know.
+///
+/// It is told of once several reads over some time agree, because a read may show for a while what was just
+/// removed. It is never removed: who uses it is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Stray {
+    /// Its key id.
+    pub key_id: KeyId,
+    /// Its display name.
+    pub marker: Marker,
+    /// When it ends.
+    #[serde(default, with = "instant::optional")]
+    pub end: Option<DateTime<Utc>>,
+    /// When a read first showed it.
+    #[serde(with = "instant")]
+    pub since: DateTime<Utc>,
+    /// How many reads in a row showed it.
+    pub reads: u8,
+    /// Whether it was told of.
+    pub told: bool,
+    /// When to look next.
+    #[serde(with = "instant")]
+    pub next_at: DateTime<Utc>,
+}
+
+impl Stray {
+    /// Returns a secret that no read has shown yet.
+    #[must_use]
+    pub fn new(
+        (key_id, marker): (KeyId, Marker),
+        end: Option<DateTime<Utc>>,
+        since: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            key_id,
+            marker,
+            end,
+            since,
+            reads: 0,
+            told: false,
+            next_at: since,
+        }
+    }
+}
+
 /// A marker whose call got no answer that was stored.
 ///
 /// Reading proves presence, never absence, so absence is believed in two steps: after several reads over

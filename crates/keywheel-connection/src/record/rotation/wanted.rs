@@ -9,7 +9,7 @@ use super::Cause;
 use crate::{Origin, RotationId, Sealed, instant};
 
 /// When and how a connection's secret is rotated.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RotationSettings {
     /// When: a schedule, and the jitter, windows and freezes that move its runs.
