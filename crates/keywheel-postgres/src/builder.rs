@@ -60,7 +60,8 @@ impl PostgresStoreBuilder {
     }
 
     /// Sets how long an answer of the server may take. Default: 10 seconds, longer than a failover to a
-    /// standby in one place.
+    /// standby in one place. Of the time to connect each host of the URL, and each of its addresses, has an
+    /// equal share.
     pub fn answer_timeout(mut self, timeout: Duration) -> Self {
         self.patience = timeout;
         self
@@ -79,7 +80,7 @@ impl PostgresStoreBuilder {
         self
     }
 
-    /// Connects, and brings the tables up to date: one replica does, while others wait.
+    /// Connects, and brings the tables up to date: one replica does, while others wait, for ten minutes at most.
     ///
     /// The store's tasks run on the present runtime and end with the last clone of the store.
     ///
@@ -99,7 +100,7 @@ impl PostgresStoreBuilder {
         };
         let schema = Schema::new(&self.schema)?;
         let link = here.connect().await?;
-        schema.migrate(link.client()).await?;
+        schema.migrate(&link).await?;
         let pool = Pool::new(here, self.connections);
         pool.give_back(link);
         Ok(PostgresStore::start(pool, schema, listen))

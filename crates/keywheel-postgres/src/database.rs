@@ -24,6 +24,8 @@ pub(crate) struct Database {
     schema: Schema,
     /// The latest time that the server's clock has shown.
     latest: AtomicI64,
+    /// There may be leases of the future.
+    pub(crate) stepped: Notify,
     pub(crate) due: Notify,
 }
 
@@ -33,8 +35,8 @@ impl Database {
         Self {
             pool,
             schema,
-            // So that the first claim looks for leases of the future.
-            latest: AtomicI64::new(i64::MAX),
+            latest: AtomicI64::new(UNKNOWN),
+            stepped: Notify::new(),
             due: Notify::new(),
         }
     }
@@ -77,7 +79,12 @@ impl Database {
             bodies,
             digests,
         ];
-        let rows = self.write(include_str!("sql/create.sql"), &params).await?;
+        let rows = self.write(include_str!("sql/create.sql"), &params).await;
+        if rows.as_ref().is_err_and(Fault::is_entry_taken) {
+            // It was deleted meanwhile, and its journal stays.
+            return Err(StoreError::conflict().into());
+        }
+        let rows = rows?;
         let (stored, hints): (i64, i64) = (rows[0].try_get(0)?, rows[0].try_get(1)?);
         if hints > 0 {
             self.due.notify_one();
@@ -177,30 +184,57 @@ impl Database {
             (&i64::from(limit), Type::INT8),
             (&span(lasting), Type::INT8),
         ];
-        let sql = "SELECT clock, fence, id, version, record FROM keywheel.take_due($1, $2, $3)";
         let read = |row| TimedTaken::read(&row, holder, lasting);
-        let mut rows = self.write_and_read(sql, &params, read).await?;
-        if self.was_set_back(rows.first()) {
-            self.write(include_str!("sql/end_leases.sql"), &[]).await?;
+        let mut rows = self.write_and_read(TAKE_DUE, &params, read).await?;
+        if rows.first().is_some_and(|row| self.is_set_back(row.clock)) {
             let taken = rows.iter().filter(|row| row.taken.is_some()).count();
             let missing = limit.saturating_sub(u32::try_from(taken).unwrap_or(limit));
-            let params = [
-                params[0].clone(),
-                (&i64::from(missing), Type::INT8),
-                params[2].clone(),
-            ];
-            rows.extend(self.write_and_read(sql, &params, read).await?);
+            // What was taken is not to be lost.
+            match self.take_freed(holder, missing, lasting).await {
+                Ok(freed) => rows.extend(freed),
+                Err(fault) => tracing::debug!(error = ?fault, "store.claim.took_less"),
+            }
         }
         Ok(rows.into_iter().filter_map(|row| row.taken).collect())
     }
 
-    /// Tells whether the server's clock shows less than it did.
-    fn was_set_back(&self, row: Option<&TimedTaken>) -> bool {
-        let is_set_back = |now| {
-            let latest = self.latest.swap(now, Ordering::Relaxed);
-            now < latest.saturating_sub(STEP)
-        };
-        row.is_some_and(|row| is_set_back(row.clock))
+    /// Notes what the server's clock shows. Tells whether it showed more before.
+    ///
+    /// What it showed before this process, nobody knows: leases of the future are looked for then too.
+    fn is_set_back(&self, now: i64) -> bool {
+        let latest = self.latest.swap(now, Ordering::Relaxed);
+        let may_be = now < latest.saturating_sub(STEP);
+        if may_be {
+            self.stepped.notify_one();
+        }
+        may_be && latest != UNKNOWN
+    }
+
+    /// Takes what can be taken at once where leases of the future end. The rest is found meanwhile.
+    async fn take_freed(
+        &self,
+        holder: Holder,
+        limit: u32,
+        lasting: Duration,
+    ) -> Result<Vec<TimedTaken>, Fault> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        self.write(include_str!("sql/end_next_leases.sql"), &[])
+            .await?;
+        let params: [Param<'_>; 3] = [
+            (holder.as_uuid(), Type::UUID),
+            (&i64::from(limit), Type::INT8),
+            (&span(lasting), Type::INT8),
+        ];
+        let read = |row| TimedTaken::read(&row, holder, lasting);
+        self.write_and_read(TAKE_DUE, &params, read).await
+    }
+
+    /// Ends all leases of the future. However long that takes, nothing else waits for it.
+    pub(crate) async fn end_leases(&self) -> Result<(), Fault> {
+        let sql = self.schema.sql(include_str!("sql/end_leases.sql"));
+        self.pool.run_beside(&sql).await
     }
 
     pub(crate) async fn take_one(
@@ -423,3 +457,9 @@ impl Database {
 
 /// How far the clock may be set back without a look at the leases: they last that much longer.
 const STEP: i64 = 1_000_000;
+
+/// What the clock showed before it was asked.
+const UNKNOWN: i64 = i64::MAX;
+
+const TAKE_DUE: &str =
+    "SELECT clock, fence, id, version, record FROM keywheel.take_due($1, $2, $3)";

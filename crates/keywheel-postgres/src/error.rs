@@ -27,40 +27,57 @@ impl From<StoreError> for Fault {
 }
 
 impl Fault {
-    /// Tells whether nothing was done and the same may succeed at once.
-    pub(crate) fn is_collision(&self) -> bool {
+    /// Tells whether nothing was done and the same may succeed at once: it collided with something, or the
+    /// server has become a standby.
+    pub(crate) fn is_passing(&self) -> bool {
         self.state().is_some_and(|state| {
             [
                 SqlState::T_R_SERIALIZATION_FAILURE,
                 SqlState::T_R_DEADLOCK_DETECTED,
+                READ_ONLY,
             ]
             .contains(state)
         })
     }
 
+    /// Tells whether the server accepts no writes.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.state() == Some(&READ_ONLY)
+    }
+
     /// Tells whether the statement itself is at fault, rather than the server.
     pub(crate) fn is_refusal(&self) -> bool {
         self.state()
-            .is_some_and(|state| matches!(&state.code()[..2], "22" | "23"))
+            .is_some_and(|state| matches!(class(state), "22" | "23"))
     }
 
     /// Tells whether the name of a connection is taken.
     pub(crate) fn is_name_taken(&self) -> bool {
-        match self {
-            Self::Failed(error) => error
-                .as_db_error()
-                .is_some_and(|error| error.constraint() == Some(NAMES)),
-            Self::Refused(_) => false,
-        }
+        self.violates(NAMES)
+    }
+
+    /// Tells whether an entry with the same number is in the journal.
+    pub(crate) fn is_entry_taken(&self) -> bool {
+        self.violates(ENTRIES)
     }
 
     /// Tells whether the connection it happened on is still good.
     pub(crate) fn spares_connection(&self) -> bool {
         match self {
-            // Class 57 is the server going down.
+            // Class 57 is the server going down. A read-only one is read-only for all sessions, and another
+            // may accept writes by now.
             Self::Failed(error) => error
                 .code()
-                .is_some_and(|state| !state.code().starts_with("57")),
+                .is_some_and(|state| class(state) != "57" && *state != READ_ONLY),
+            Self::Refused(_) => false,
+        }
+    }
+
+    fn violates(&self, constraint: &str) -> bool {
+        match self {
+            Self::Failed(error) => error
+                .as_db_error()
+                .is_some_and(|error| error.constraint() == Some(constraint)),
             Self::Refused(_) => false,
         }
     }
@@ -108,11 +125,24 @@ pub(crate) fn too_slow() -> StoreError {
     )
 }
 
+pub(crate) fn unresolved(error: io::Error) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Unavailable,
+        "database: the server's name was not found; check its address and the network, and try again",
+    )
+    .with_source(error)
+}
+
+/// Returns the first two characters of a state. What stands between us and the server may send any text.
+fn class(state: &SqlState) -> &str {
+    state.code().get(..2).unwrap_or_default()
+}
+
 fn advice(error: &tokio_postgres::Error) -> (StoreErrorKind, &'static str) {
     let Some(state) = error.code() else {
         return unreached(error);
     };
-    match (&state.code()[..2], state.code()) {
+    match (class(state), state.code()) {
         (_, "53100") => (
             StoreErrorKind::Unavailable,
             "database: the server's disk is full; make room and try again",
@@ -182,3 +212,26 @@ const FAILED: &str = "database: a statement failed; try again";
 
 /// The name that PostgreSQL gives to the constraint that names are unique.
 const NAMES: &str = "connection_namespace_name_key";
+
+/// The name that PostgreSQL gives to the constraint that a journal has one entry of a number.
+const ENTRIES: &str = "journal_connection_seq_key";
+
+const READ_ONLY: SqlState = SqlState::READ_ONLY_SQL_TRANSACTION;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_may_be_any_text() {
+        for (state, expected) in [
+            ("57P01", "57"),
+            ("9", ""),
+            ("", ""),
+            ("é1", "é"),
+            ("1é", ""),
+        ] {
+            assert_eq!(class(&SqlState::from_code(state)), expected, "{state}");
+        }
+    }
+}

@@ -57,11 +57,14 @@ mod database;
 mod error;
 mod link;
 mod listener;
+mod look;
 mod pool;
 mod queue;
 mod row;
 mod schema;
+mod servers;
 mod store;
+mod task;
 mod tls;
 mod writer;
 

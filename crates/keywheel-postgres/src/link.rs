@@ -1,6 +1,4 @@
 use std::fmt;
-use std::future::Future;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -10,17 +8,20 @@ use keywheel_connection::StoreError;
 use keywheel_core::Secret;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Row, Socket};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Row, Socket};
 
 use crate::error::{Fault, not_ours, too_slow};
+use crate::servers::{Encrypt, Servers, settings};
 use crate::tls::Tls;
 
 /// Connects to the server.
 #[derive(Clone)]
 pub(crate) struct Connector {
-    config: Config,
+    servers: Servers,
+    /// Everything else of the URL.
+    settings: Config,
     tls: Option<Tls>,
     /// How long any one answer may take.
     patience: Duration,
@@ -47,10 +48,10 @@ impl Connector {
         };
         // The error may repeat what it read.
         let config: Result<Config, _> = text.expose().parse();
-        let mut config = config.map_err(|_| {
+        let config = config.map_err(|_| {
             not_ours("database URL: expected postgres://user:password@host:port/database")
         })?;
-        let local = config.get_hosts().iter().all(is_local);
+        let servers = Servers::of(&config)?;
         let encrypted = match mode {
             Some("disable") => false,
             Some("allow" | "prefer") => {
@@ -59,23 +60,27 @@ impl Connector {
                 ));
             }
             Some(_) => true,
-            None => !local,
+            None => !servers.are_local(),
         };
-        config
+        if encrypted && !servers.are_named() {
+            return Err(not_ours(
+                "database URL: hostaddr says where a server is, and its certificate is checked for a name; \
+                 say host too",
+            ));
+        }
+        let mut settings = settings(&config);
+        settings
             .ssl_mode(if encrypted {
                 SslMode::Require
             } else {
                 SslMode::Disable
             })
-            .connect_timeout(patience)
             .tcp_user_timeout(patience)
             // What a replica reads may be behind.
             .target_session_attrs(TargetSessionAttrs::ReadWrite);
-        if config.get_application_name().is_none() {
-            config.application_name("keywheel");
-        }
         Ok(Self {
-            config,
+            servers,
+            settings,
             tls: encrypted.then(|| Tls::new(root)).transpose()?,
             patience,
         })
@@ -88,11 +93,11 @@ impl Connector {
     pub(crate) async fn connect(&self) -> Result<Link, Fault> {
         match &self.tls {
             Some(tls) => {
-                let (client, connection) = self.in_time(self.config.connect(tls.clone())).await?;
+                let (client, connection) = self.reach(tls).await?;
                 Ok(self.link(client, tokio::spawn(async move { drop(connection.await) })))
             }
             None => {
-                let (client, connection) = self.in_time(self.config.connect(NoTls)).await?;
+                let (client, connection) = self.reach(&NoTls).await?;
                 Ok(self.link(client, tokio::spawn(async move { drop(connection.await) })))
             }
         }
@@ -105,20 +110,23 @@ impl Connector {
         hear: impl Fn() + Send + Sync,
     ) -> Result<(), Fault> {
         match &self.tls {
-            Some(tls) => {
-                let connected = self.in_time(self.config.connect(tls.clone())).await?;
-                self.hear(connected, channel, hear).await
-            }
-            None => {
-                let connected = self.in_time(self.config.connect(NoTls)).await?;
-                self.hear(connected, channel, hear).await
-            }
+            Some(tls) => self.hear(self.reach(tls).await?, channel, hear).await,
+            None => self.hear(self.reach(&NoTls).await?, channel, hear).await,
         }
+    }
+
+    async fn reach<T: Encrypt>(
+        &self,
+        tls: &T,
+    ) -> Result<(Client, Connection<Socket, T::Stream>), Fault> {
+        self.servers
+            .connect(&self.settings, tls, self.patience)
+            .await
     }
 
     async fn hear<T: tokio_postgres::tls::TlsStream + Unpin>(
         &self,
-        (client, mut connection): (Client, tokio_postgres::Connection<Socket, T>),
+        (client, mut connection): (Client, Connection<Socket, T>),
         channel: &str,
         hear: impl Fn() + Send + Sync,
     ) -> Result<(), Fault> {
@@ -148,20 +156,12 @@ impl Connector {
             patience: self.patience,
         }
     }
-
-    async fn in_time<T>(
-        &self,
-        what: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<T, Fault> {
-        let answer = timeout(self.patience, what).await;
-        Ok(answer.map_err(|_| too_slow())??)
-    }
 }
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connector")
-            .field("hosts", &self.config.get_hosts())
+            .field("servers", &self.servers)
             .field("encrypted", &self.tls.is_some())
             .finish_non_exhaustive()
     }
@@ -180,8 +180,15 @@ impl Link {
         self.client.is_closed()
     }
 
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
+    /// Runs statements that return nothing.
+    pub(crate) async fn batch(&self, sql: &str) -> Result<(), Fault> {
+        self.batch_within(self.patience, sql).await
+    }
+
+    /// Runs statements that may take longer than others.
+    pub(crate) async fn batch_within(&self, patience: Duration, sql: &str) -> Result<(), Fault> {
+        let answer = timeout(patience, self.client.batch_execute(sql)).await;
+        Ok(answer.map_err(|_| too_slow())??)
     }
 
     /// Runs one statement: in one round trip, in a transaction of its own, and with nothing prepared that
@@ -220,17 +227,6 @@ fn ssl_mode(url: &str) -> Option<&str> {
         url.split(' ')
     };
     parameters.find_map(|parameter| parameter.strip_prefix("sslmode="))
-}
-
-fn is_local(host: &Host) -> bool {
-    match host {
-        Host::Tcp(host) => {
-            let address: Option<IpAddr> = host.parse().ok();
-            host == "localhost" || address.is_some_and(|address| address.is_loopback())
-        }
-        #[cfg(unix)]
-        Host::Unix(_) => true,
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -34,7 +35,7 @@ impl Pool {
         }
     }
 
-    /// Runs a statement; again when it collided with another one and nothing was done.
+    /// Runs a statement; again when nothing was done and it may succeed at once.
     pub(crate) async fn write<T: Send>(
         &self,
         sql: &str,
@@ -43,7 +44,7 @@ impl Pool {
     ) -> Result<Vec<T>, Fault> {
         for _ in 1..TRIES {
             match self.run(sql, params, &read).await {
-                Err(fault) if fault.is_collision() => {}
+                Err(fault) if fault.is_passing() => {}
                 result => return result,
             }
         }
@@ -67,28 +68,42 @@ impl Pool {
         if result.as_ref().err().is_none_or(Fault::spares_connection) {
             self.give_back(link);
         }
+        if result.as_ref().err().is_some_and(Fault::is_read_only) {
+            // All others are to the same server.
+            self.idle().clear();
+        }
         result
     }
 
+    /// Runs a statement that takes long on a connection of its own, out of everybody's way.
+    pub(crate) async fn run_beside(&self, sql: &str) -> Result<(), Fault> {
+        let link = Box::pin(self.connector.connect()).await?;
+        link.batch_within(LONG, sql).await
+    }
+
     fn take(&self) -> Option<Link> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle();
         idle.retain(|link| !link.is_closed());
         idle.pop()
     }
 
     pub(crate) fn give_back(&self, link: Link) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.push(link);
+        self.idle().push(link);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Link>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// How long a statement may take that nobody waits for.
+const LONG: Duration = Duration::from_mins(10);
 
 /// How often a statement is run that collides with others.
 const TRIES: u32 = 5;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use keywheel_core::Secret;
 
     use super::*;

@@ -14,10 +14,12 @@ use crate::PostgresStoreBuilder;
 use crate::change::Change;
 use crate::database::Database;
 use crate::link::Connector;
-use crate::listener::Listener;
+use crate::listener::listen;
+use crate::look::look;
 use crate::pool::Pool;
 use crate::row::{Stored, Taken, logged, micros};
 use crate::schema::Schema;
+use crate::task::Task;
 use crate::writer::Writer;
 
 /// A [`ConnectionStore`] in PostgreSQL. Clones share its connections, and any number of processes its
@@ -28,7 +30,8 @@ pub struct PostgresStore(Arc<Inner>);
 struct Inner {
     database: Arc<Database>,
     writer: Writer,
-    _listener: Option<Listener>,
+    _listener: Option<Task>,
+    _look: Task,
 }
 
 impl PostgresStore {
@@ -40,13 +43,14 @@ impl PostgresStore {
         PostgresStoreBuilder::new(url.into())
     }
 
-    pub(crate) fn start(pool: Pool, schema: Schema, listen: Option<Connector>) -> Self {
+    pub(crate) fn start(pool: Pool, schema: Schema, listener_at: Option<Connector>) -> Self {
         let channel = schema.channel();
         let database = Arc::new(Database::new(pool, schema));
-        let start = |connector| Listener::start(&database, connector, channel);
+        let listener = |connector| Task::start(listen(database.clone(), connector, channel));
         Self(Arc::new(Inner {
             writer: Writer::start(&database),
-            _listener: listen.map(start),
+            _listener: listener_at.map(listener),
+            _look: Task::start(look(database.clone())),
             database,
         }))
     }

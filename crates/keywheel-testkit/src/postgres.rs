@@ -248,9 +248,25 @@ impl TestDatabase {
     /// Panics when the server refuses.
     #[must_use]
     pub fn on(server: &Arc<PostgresServer>) -> Self {
+        Self::like(server, "template1")
+    }
+
+    /// Makes a database that holds the same, about which no statistics are known. Nobody may be connected to
+    /// this one.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the server refuses.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self::like(&self.server, &self.name)
+    }
+
+    fn like(server: &Arc<PostgresServer>, template: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        server.psql("postgres", &format!("CREATE DATABASE {name}"));
+        let create = format!("CREATE DATABASE {name} TEMPLATE {template}");
+        server.psql("postgres", &create);
         Self {
             server: server.clone(),
             name,

@@ -1,4 +1,9 @@
--- The server's clock was set back: ends the leases that it gave before.
-UPDATE keywheel.due
-SET holder = NULL, leased_at = NULL, lease_until = NULL, claimable_at = wake_at
-WHERE leased_at > keywheel.now_micros() + 1000000
+-- The server's clock was set back: ends the leases that it gave before. Looks at every row, as no index says
+-- when a lease was given: each claim and each save would have to change it.
+WITH ended AS (
+    UPDATE keywheel.due
+    SET holder = NULL, leased_at = NULL, lease_until = NULL, claimable_at = wake_at
+    WHERE leased_at IS NOT NULL AND leased_at > keywheel.now_micros() + 1000000
+    RETURNING id
+)
+SELECT pg_notify('keywheel_due', '') FROM ended LIMIT 1

@@ -2,12 +2,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::conformance::Fixture;
 use keywheel_connection::{ConnectionStore, store_conformance};
 use keywheel_core::Secret;
 use keywheel_postgres::PostgresStore;
 use keywheel_testkit::{PgBouncer, PostgresServer, TestDatabase};
+
+use crate::rows;
 
 #[derive(Debug)]
 pub(crate) struct OnServer {
@@ -38,13 +40,6 @@ impl OnServer {
             None => self.database.url(),
         }
     }
-
-    /// Lets the store's clock show another time than the server's.
-    fn step(&self, micros: i64) {
-        self.database.psql(&format!(
-            "UPDATE step SET micros = micros + {micros}; SELECT keywheel.now_micros()"
-        ));
-    }
 }
 
 #[async_trait]
@@ -52,12 +47,7 @@ impl Fixture for OnServer {
     async fn empty(&self) -> Arc<dyn ConnectionStore> {
         let url = Secret::new(self.url());
         let store = PostgresStore::builder(url).open().await.unwrap();
-        self.database.psql(
-            "CREATE TABLE step AS SELECT 0::bigint AS micros;
-             CREATE OR REPLACE FUNCTION keywheel.now_micros() RETURNS bigint LANGUAGE sql VOLATILE AS
-             'SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
-                  + (SELECT micros FROM public.step)'",
-        );
+        rows::let_clock_step(&self.database);
         Arc::new(store)
     }
 
@@ -67,11 +57,11 @@ impl Fixture for OnServer {
     }
 
     async fn pass(&self, span: Duration) {
-        self.step(i64::try_from(span.as_micros()).unwrap());
+        rows::step_clock(&self.database, TimeDelta::from_std(span).unwrap());
     }
 
     async fn set_back(&self, by: Duration) {
-        self.step(-i64::try_from(by.as_micros()).unwrap());
+        rows::step_clock(&self.database, -TimeDelta::from_std(by).unwrap());
     }
 }
 

@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
 mod bouncer;
+mod clock;
 mod contract;
 mod processes;
+mod races;
+mod reach;
 mod rows;
 mod service;
 mod storage;

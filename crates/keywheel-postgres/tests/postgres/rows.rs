@@ -1,10 +1,14 @@
 //! What no caller of the store can see or do.
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::ConnectionStore;
 use keywheel_connection::conformance::sample;
 use keywheel_postgres::PostgresStore;
 use keywheel_testkit::{TestDatabase, fixture};
+use tokio::time::timeout;
+use tokio_postgres::{Client, NoTls};
 
 pub(crate) async fn open(database: &TestDatabase) -> PostgresStore {
     let store = PostgresStore::builder(database.url());
@@ -14,6 +18,59 @@ pub(crate) async fn open(database: &TestDatabase) -> PostgresStore {
 /// Runs SQL behind the store's back, which names the tables alone.
 pub(crate) fn run(database: &TestDatabase, sql: &str) {
     database.psql(&format!("SET search_path TO keywheel; {sql}"));
+}
+
+/// Somebody else's connection to the database, which lasts until it is dropped.
+pub(crate) async fn session(database: &TestDatabase) -> Client {
+    let url = database.url();
+    let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Waits until so many transactions wait for what others have locked.
+pub(crate) async fn wait_for_blocked(database: &TestDatabase, count: i64) {
+    let session = session(database).await;
+    let blocked = "SELECT count(*) FROM pg_stat_activity
+                   WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    let wait = async {
+        while session
+            .query_one(blocked, &[])
+            .await
+            .unwrap()
+            .get::<_, i64>(0)
+            < count
+        {}
+    };
+    timeout(Duration::from_secs(60), wait)
+        .await
+        .expect("nobody waits");
+}
+
+/// Waits until the sessions of all stores have ended.
+pub(crate) async fn wait_until_closed(database: &TestDatabase) {
+    let session = session(database).await;
+    let open = "SELECT count(*) FROM pg_stat_activity
+                WHERE application_name = 'keywheel' AND datname = current_database()";
+    let wait = async { while session.query_one(open, &[]).await.unwrap().get::<_, i64>(0) > 0 {} };
+    timeout(Duration::from_secs(60), wait)
+        .await
+        .expect("a session stays");
+}
+
+/// Lets the stores' clock show another time than the server's.
+pub(crate) fn let_clock_step(database: &TestDatabase) {
+    database.psql(
+        "CREATE TABLE step AS SELECT 0::bigint AS micros;
+         CREATE OR REPLACE FUNCTION keywheel.now_micros() RETURNS bigint LANGUAGE sql VOLATILE AS
+         'SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+              + (SELECT micros FROM public.step)'",
+    );
+}
+
+pub(crate) fn step_clock(database: &TestDatabase, by: TimeDelta) {
+    let micros = by.num_microseconds().unwrap();
+    database.psql(&format!("UPDATE step SET micros = micros + {micros}"));
 }
 
 /// Stores so many connections, all of which wake then: one through the store, the others copied from it.

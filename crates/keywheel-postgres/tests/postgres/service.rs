@@ -147,7 +147,8 @@ async fn a_server_without_a_free_connection_is_waited_for() {
     for created in futures_util::future::join_all(creations).await {
         created.unwrap().unwrap();
     }
-    let others: Vec<_> = futures_util::future::join_all((0..7).map(|_| session(&database))).await;
+    let others: Vec<_> =
+        futures_util::future::join_all((0..7).map(|_| rows::session(&database))).await;
     let late = PostgresStore::builder(database.url()).without_listening();
 
     let error = late.open().await.unwrap_err();
@@ -172,16 +173,6 @@ async fn a_server_without_a_free_connection_is_waited_for() {
         }
     };
     assert_eq!(store.list(Page::of_all(500)).await.unwrap().len(), 200);
-}
-
-/// Somebody else's connection to the database, which lasts until it is dropped.
-async fn session(database: &TestDatabase) -> tokio_postgres::Client {
-    let config = database.url();
-    let (client, connection) = tokio_postgres::connect(&config, tokio_postgres::NoTls)
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    client
 }
 
 /// Reads go on, writes say why not, and both go on by themselves afterwards.
