@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
-use keywheel::connection::{SealContext, SealError, SealErrorKind, Sealed, Sealer};
+use keywheel::connection::{SealContext, SealError, SealErrorKind, Sealed, Sealer, Sealing};
 use keywheel::core::Secret;
 use zeroize::Zeroizing;
 
@@ -60,40 +60,43 @@ impl<S: KeyService> EnvelopeSealer<S> {
     }
 }
 
-#[async_trait]
 impl<S: KeyService> Sealer for EnvelopeSealer<S> {
-    async fn seal(&self, secret: &Secret, context: &SealContext<'_>) -> Result<Sealed, SealError> {
-        let key = self.service.new_data_key(&self.key_id).await;
-        let key = key.map_err(|error| failed(&error, &self.key_id))?;
-        let mut value = Zeroizing::new(secret.expose().as_bytes().to_vec());
-        let nonce = cipher(&key.clear, &self.key_id)?
-            .seal_in_place_append_tag(Aad::from(context.to_bytes()), &mut *value)
-            .map_err(|_| SealError::new(SealErrorKind::Unavailable, &self.key_id))?;
-        let length = u16::try_from(key.wrapped.len()).map_err(|_| damaged(&self.key_id))?;
-        let parts = [
-            &length.to_be_bytes()[..],
-            &key.wrapped,
-            nonce.as_ref(),
-            &value,
-        ];
-        Ok(Sealed::new(&*self.key_id, parts.concat()))
+    fn seal<'a>(&'a self, secret: &'a Secret, context: &'a SealContext<'_>) -> Sealing<'a, Sealed> {
+        Sealing::later(async move {
+            let key = self.service.new_data_key(&self.key_id).await;
+            let key = key.map_err(|error| failed(&error, &self.key_id))?;
+            let mut value = Zeroizing::new(secret.expose().as_bytes().to_vec());
+            let nonce = cipher(&key.clear, &self.key_id)?
+                .seal_in_place_append_tag(Aad::from(context.to_bytes()), &mut *value)
+                .map_err(|_| SealError::new(SealErrorKind::Unavailable, &self.key_id))?;
+            let length = u16::try_from(key.wrapped.len()).map_err(|_| damaged(&self.key_id))?;
+            let parts = [
+                &length.to_be_bytes()[..],
+                &key.wrapped,
+                nonce.as_ref(),
+                &value,
+            ];
+            Ok(Sealed::new(&*self.key_id, parts.concat()))
+        })
     }
 
-    async fn open(&self, sealed: &Sealed, context: &SealContext<'_>) -> Result<Secret, SealError> {
-        let key_id = sealed.key_id();
-        let (wrapped, nonce, value) = parts(sealed.data()).ok_or_else(|| damaged(key_id))?;
-        let key = self.service.unwrap(key_id, wrapped).await;
-        let key = key.map_err(|error| failed(&error, key_id))?;
-        let mut value = Zeroizing::new(value.to_vec());
-        let opened = cipher(&key, key_id)?
-            .open_in_place(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(context.to_bytes()),
-                &mut value,
-            )
-            .map_err(|_| damaged(key_id))?;
-        let text = std::str::from_utf8(opened).map_err(|_| damaged(key_id))?;
-        Ok(Secret::new(text))
+    fn open<'a>(&'a self, sealed: &'a Sealed, context: &'a SealContext<'_>) -> Sealing<'a, Secret> {
+        Sealing::later(async move {
+            let key_id = sealed.key_id();
+            let (wrapped, nonce, value) = parts(sealed.data()).ok_or_else(|| damaged(key_id))?;
+            let key = self.service.unwrap(key_id, wrapped).await;
+            let key = key.map_err(|error| failed(&error, key_id))?;
+            let mut value = Zeroizing::new(value.to_vec());
+            let opened = cipher(&key, key_id)?
+                .open_in_place(
+                    Nonce::assume_unique_for_key(nonce),
+                    Aad::from(context.to_bytes()),
+                    &mut value,
+                )
+                .map_err(|_| damaged(key_id))?;
+            let text = std::str::from_utf8(opened).map_err(|_| damaged(key_id))?;
+            Ok(Secret::new(text))
+        })
     }
 
     fn key_id(&self) -> &str {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use keywheel_connection::{
-    Actor, ConnectionId, NewSecret, SealContext, SealError, SealErrorKind, Sealed, Sealer,
+    Actor, ConnectionId, NewSecret, SealContext, SealError, SealErrorKind, Sealed, Sealer, Sealing,
     SecretSink, SinkError,
 };
 use keywheel_core::Secret;
@@ -70,21 +70,24 @@ struct Envelopes(World, usize);
 
 const KEY: &str = "plain";
 
-#[async_trait]
 impl Sealer for Envelopes {
-    async fn seal(&self, secret: &Secret, context: &SealContext<'_>) -> Result<Sealed, SealError> {
-        self.reach().await?;
-        let another = u64::from(self.0.is(Mutant::SealsForAnother));
-        let mut data = head(context.connection, context.generation + another);
-        data.extend_from_slice(secret.expose().as_bytes());
-        Ok(Sealed::new(KEY, data))
+    fn seal<'a>(&'a self, secret: &'a Secret, context: &'a SealContext<'_>) -> Sealing<'a, Sealed> {
+        Sealing::later(async move {
+            self.reach().await?;
+            let another = u64::from(self.0.is(Mutant::SealsForAnother));
+            let mut data = head(context.connection, context.generation + another);
+            data.extend_from_slice(secret.expose().as_bytes());
+            Ok(Sealed::new(KEY, data))
+        })
     }
 
-    async fn open(&self, sealed: &Sealed, context: &SealContext<'_>) -> Result<Secret, SealError> {
-        self.reach().await?;
-        let text = opened(sealed, context.connection, context.generation);
-        let text = text.ok_or_else(|| SealError::new(SealErrorKind::Damaged, KEY))?;
-        Ok(Secret::new(text))
+    fn open<'a>(&'a self, sealed: &'a Sealed, context: &'a SealContext<'_>) -> Sealing<'a, Secret> {
+        Sealing::later(async move {
+            self.reach().await?;
+            let text = opened(sealed, context.connection, context.generation);
+            let text = text.ok_or_else(|| SealError::new(SealErrorKind::Damaged, KEY))?;
+            Ok(Secret::new(text))
+        })
     }
 
     fn key_id(&self) -> &str {

@@ -47,7 +47,7 @@ pub use self::record::{
 };
 pub use self::seal::{
     Fingerprint, KeyRing, ResealError, Resealed, Resealer, SealContext, SealError, SealErrorKind,
-    Sealed, Sealer,
+    Sealed, Sealer, Sealing,
 };
 pub use self::sink::{NewSecret, SecretSink, SinkError};
 pub use self::store::{

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use keywheel_connection::{
     DebtReason, EventKind, IssuerErrorKind, KeyRing, Phase, SealContext, SealError, SealErrorKind,
-    Sealed, Sealer,
+    Sealed, Sealer, Sealing,
 };
 use keywheel_core::{Clock, Secret};
 use keywheel_rotation::{Health, Rotator, RotatorParts};
@@ -207,17 +207,14 @@ async fn a_mint_that_can_not_be_sealed_is_removed() {
 #[derive(Debug)]
 struct ReadOnly(Arc<KeyRing>);
 
-#[async_trait::async_trait]
 impl Sealer for ReadOnly {
-    async fn seal(&self, _: &Secret, _: &SealContext<'_>) -> Result<Sealed, SealError> {
-        Err(SealError::new(
-            SealErrorKind::Unavailable,
-            "the key service",
-        ))
+    fn seal<'a>(&'a self, _: &'a Secret, _: &'a SealContext<'_>) -> Sealing<'a, Sealed> {
+        let kind = SealErrorKind::Unavailable;
+        Sealing::ready(Err(SealError::new(kind, "the key service")))
     }
 
-    async fn open(&self, sealed: &Sealed, context: &SealContext<'_>) -> Result<Secret, SealError> {
-        self.0.open(sealed, context).await
+    fn open<'a>(&'a self, sealed: &'a Sealed, context: &'a SealContext<'_>) -> Sealing<'a, Secret> {
+        self.0.open(sealed, context)
     }
 
     fn key_id(&self) -> &str {

@@ -1,7 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use aws_lc_rs::aead::{
     AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, RandomizedNonceKey, UnboundKey,
 };
@@ -13,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use keywheel_core::Secret;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{Fingerprint, SealContext, SealError, SealErrorKind, Sealed, Sealer};
+use super::{Fingerprint, SealContext, SealError, SealErrorKind, Sealed, Sealer, Sealing};
 
 /// A [`Sealer`] with keys of your own: AES-256-GCM, a random nonce for each value.
 ///
@@ -118,6 +117,57 @@ impl KeyRing {
         Ok(key.fingerprint(secret, context) == *fingerprint)
     }
 
+    fn seal_now(&self, secret: &Secret, context: &SealContext<'_>) -> Result<Sealed, SealError> {
+        let key = &self.keys[0];
+        let text = secret.expose().as_bytes();
+        let mut data = Vec::with_capacity(NONCE_LEN + text.len() + TAG_LEN);
+        data.extend_from_slice(&[0; NONCE_LEN]);
+        data.extend_from_slice(text);
+        let seal = |aad: &[u8]| {
+            let text = &mut data[NONCE_LEN..];
+            let sealed = key.seals.seal_in_place_separate_tag(Aad::from(aad), text);
+            let (nonce, tag) = sealed.ok()?;
+            data[..NONCE_LEN].copy_from_slice(nonce.as_ref());
+            data.extend_from_slice(tag.as_ref());
+            Some(())
+        };
+        match context.with_bytes(seal) {
+            Some(()) => Ok(Sealed::new(Arc::clone(&key.id), data)),
+            None => Err(SealError::new(SealErrorKind::Unavailable, &*key.id)),
+        }
+    }
+
+    fn open_now(&self, sealed: &Sealed, context: &SealContext<'_>) -> Result<Secret, SealError> {
+        let key = self.key(sealed.key_id())?;
+        let damaged = || SealError::new(SealErrorKind::Damaged, &*key.id);
+        let (nonce, data) = sealed
+            .data()
+            .split_at_checked(NONCE_LEN)
+            .ok_or_else(damaged)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| damaged())?;
+        let length = data.len().checked_sub(TAG_LEN).ok_or_else(damaged)?;
+        let (data, tag) = data.split_at(length);
+        let mut text = data.to_vec();
+        let open = |aad: &[u8]| {
+            let opened =
+                key.opens
+                    .open_in_place_separate_tag(nonce, Aad::from(aad), tag, &mut text);
+            opened.map(drop)
+        };
+        if context.with_bytes(open).is_err() {
+            text.zeroize();
+            return Err(damaged());
+        }
+        // Moved into the secret, so that there is no other copy to wipe.
+        match String::from_utf8(text) {
+            Ok(text) => Ok(Secret::new(text)),
+            Err(error) => {
+                error.into_bytes().zeroize();
+                Err(damaged())
+            }
+        }
+    }
+
     fn key(&self, id: &str) -> Result<&Key, SealError> {
         self.keys
             .iter()
@@ -158,55 +208,13 @@ impl Key {
     }
 }
 
-#[async_trait]
 impl Sealer for KeyRing {
-    async fn seal(&self, secret: &Secret, context: &SealContext<'_>) -> Result<Sealed, SealError> {
-        let key = &self.keys[0];
-        let text = secret.expose().as_bytes();
-        let mut data = Vec::with_capacity(NONCE_LEN + text.len() + TAG_LEN);
-        data.extend_from_slice(&[0; NONCE_LEN]);
-        data.extend_from_slice(text);
-        let seal = |aad: &[u8]| {
-            let text = &mut data[NONCE_LEN..];
-            key.seals.seal_in_place_separate_tag(Aad::from(aad), text)
-        };
-        let (nonce, tag) = context
-            .with_bytes(seal)
-            .map_err(|_| SealError::new(SealErrorKind::Unavailable, &*key.id))?;
-        data[..NONCE_LEN].copy_from_slice(nonce.as_ref());
-        data.extend_from_slice(tag.as_ref());
-        Ok(Sealed::new(key.id.clone(), data))
+    fn seal<'a>(&'a self, secret: &'a Secret, context: &'a SealContext<'_>) -> Sealing<'a, Sealed> {
+        Sealing::ready(self.seal_now(secret, context))
     }
 
-    async fn open(&self, sealed: &Sealed, context: &SealContext<'_>) -> Result<Secret, SealError> {
-        let key = self.key(sealed.key_id())?;
-        let damaged = || SealError::new(SealErrorKind::Damaged, &*key.id);
-        let (nonce, data) = sealed
-            .data()
-            .split_at_checked(NONCE_LEN)
-            .ok_or_else(damaged)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| damaged())?;
-        let length = data.len().checked_sub(TAG_LEN).ok_or_else(damaged)?;
-        let (data, tag) = data.split_at(length);
-        let mut text = data.to_vec();
-        let open = |aad: &[u8]| {
-            let opened =
-                key.opens
-                    .open_in_place_separate_tag(nonce, Aad::from(aad), tag, &mut text);
-            opened.map(drop)
-        };
-        if context.with_bytes(open).is_err() {
-            text.zeroize();
-            return Err(damaged());
-        }
-        // Moved into the secret, so that there is no other copy to wipe.
-        match String::from_utf8(text) {
-            Ok(text) => Ok(Secret::new(text)),
-            Err(error) => {
-                error.into_bytes().zeroize();
-                Err(damaged())
-            }
-        }
+    fn open<'a>(&'a self, sealed: &'a Sealed, context: &'a SealContext<'_>) -> Sealing<'a, Secret> {
+        Sealing::ready(self.open_now(sealed, context))
     }
 
     fn key_id(&self) -> &str {
@@ -238,6 +246,8 @@ fn decode(key: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use async_trait::async_trait;
 
     use super::*;
     use crate::conformance::sealers::SealerFixture;

@@ -1,13 +1,13 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_core::{ManualClock, Secret};
 
 use super::*;
 use crate::conformance::sample;
 use crate::{
-    ConnectionStoreExt, Held, HeldCertificate, KeyRing, MemoryStore, Page, SealContext, SignIn,
+    ConnectionStoreExt, Held, HeldCertificate, KeyRing, MemoryStore, Page, SealContext, Sealing,
+    SignIn,
 };
 
 const FORMER: &str = "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k=";
@@ -184,19 +184,20 @@ fn meddler(store: &Arc<MemoryStore>, connection: &Connection, name: &str) -> Med
     }
 }
 
-#[async_trait]
 impl Sealer for Meddler {
-    async fn seal(&self, secret: &Secret, context: &SealContext<'_>) -> Result<Sealed, SealError> {
-        self.ring.seal(secret, context).await
+    fn seal<'a>(&'a self, secret: &'a Secret, context: &'a SealContext<'_>) -> Sealing<'a, Sealed> {
+        self.ring.seal(secret, context)
     }
 
-    async fn open(&self, sealed: &Sealed, context: &SealContext<'_>) -> Result<Secret, SealError> {
-        if !self.done.swap(true, Ordering::Relaxed) {
-            let stored = self.store.load(self.renamed.id).await.unwrap().unwrap();
-            let save = Save::new(&self.renamed, stored.version, &[]);
-            self.store.save(save).await.unwrap();
-        }
-        self.ring.open(sealed, context).await
+    fn open<'a>(&'a self, sealed: &'a Sealed, context: &'a SealContext<'_>) -> Sealing<'a, Secret> {
+        Sealing::later(async move {
+            if !self.done.swap(true, Ordering::Relaxed) {
+                let stored = self.store.load(self.renamed.id).await.unwrap().unwrap();
+                let save = Save::new(&self.renamed, stored.version, &[]);
+                self.store.save(save).await.unwrap();
+            }
+            self.ring.open(sealed, context).await
+        })
     }
 
     fn key_id(&self) -> &str {
@@ -211,18 +212,17 @@ struct Stops {
     left: AtomicU32,
 }
 
-#[async_trait]
 impl Sealer for Stops {
-    async fn seal(&self, secret: &Secret, context: &SealContext<'_>) -> Result<Sealed, SealError> {
+    fn seal<'a>(&'a self, secret: &'a Secret, context: &'a SealContext<'_>) -> Sealing<'a, Sealed> {
         if self.left.load(Ordering::Relaxed) == 0 {
-            return Silent.seal(secret, context).await;
+            return Silent.seal(secret, context);
         }
         self.left.fetch_sub(1, Ordering::Relaxed);
-        self.ring.seal(secret, context).await
+        self.ring.seal(secret, context)
     }
 
-    async fn open(&self, sealed: &Sealed, context: &SealContext<'_>) -> Result<Secret, SealError> {
-        self.ring.open(sealed, context).await
+    fn open<'a>(&'a self, sealed: &'a Sealed, context: &'a SealContext<'_>) -> Sealing<'a, Secret> {
+        self.ring.open(sealed, context)
     }
 
     fn key_id(&self) -> &str {
@@ -233,14 +233,13 @@ impl Sealer for Stops {
 #[derive(Debug)]
 struct Silent;
 
-#[async_trait]
 impl Sealer for Silent {
-    async fn seal(&self, _: &Secret, _: &SealContext<'_>) -> Result<Sealed, SealError> {
-        Err(SealError::new(SealErrorKind::Unavailable, "kms"))
+    fn seal<'a>(&'a self, _: &'a Secret, _: &'a SealContext<'_>) -> Sealing<'a, Sealed> {
+        Sealing::ready(Err(SealError::new(SealErrorKind::Unavailable, "kms")))
     }
 
-    async fn open(&self, _: &Sealed, _: &SealContext<'_>) -> Result<Secret, SealError> {
-        Err(SealError::new(SealErrorKind::Unavailable, "kms"))
+    fn open<'a>(&'a self, _: &'a Sealed, _: &'a SealContext<'_>) -> Sealing<'a, Secret> {
+        Sealing::ready(Err(SealError::new(SealErrorKind::Unavailable, "kms")))
     }
 
     fn key_id(&self) -> &'static str {
