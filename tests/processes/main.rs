@@ -4,6 +4,7 @@
 mod azure;
 mod chaos;
 mod fleet;
+mod idle;
 mod leaks;
 mod proof;
 mod watcher;

@@ -17,6 +17,9 @@
 //! 5. The debt is paid after its grace: the replaced secret is removed by its key id, again and again
 //!    until the directory has said so or several reads agree.
 //!
+//! An emergency is not another way to rotate but another [`Cause`](keywheel_connection::Cause): the same order,
+//! in either [`Mode`](keywheel_connection::Mode), without a grace.
+//!
 //! A process that stops between any two of these loses nothing: the record says how far it got.
 //!
 //! `STATES.md` beside this crate's manifest draws the states, and `FAULTS.md` lists what can go wrong at each

@@ -35,15 +35,38 @@ async fn creating_without_rotation_changes_nothing_and_watches_the_end() {
     let rig = Rig::new(102);
     let created = rig.connections().create(rig.new_connection(), &me()).await;
     let id = created.unwrap().connection.id;
+    let end = rig.status(id).await.end.unwrap();
 
-    rig.run(id, TimeDelta::days(100)).await;
+    rig.run(id, end - rig.clock.now()).await;
 
-    assert!(rig.directory.has(rig.original.key_id));
+    let reminded = rig.events(id).await.into_iter();
+    let reminded: Vec<_> = reminded
+        .filter_map(|event| match event.kind {
+            EventKind::Expiring { key_id, days, .. } => Some((key_id, days)),
+            _ => None,
+        })
+        .collect();
+    let key_id = Some(rig.original.key_id);
+    assert_eq!(reminded, [60, 30, 14, 7, 3, 1].map(|days| (key_id, days)));
     assert_eq!(rig.directory.mint_calls(), []);
     let error = rig.connections().rotate_now(id, Cause::Manual, &me()).await;
     let error = error.unwrap_err();
     assert_eq!(error.kind(), ConnectionErrorKind::Invalid);
     assert!(error.to_string().contains("enable its rotation"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn creating_without_rotation_needs_no_permission_to_read() {
+    for kind in [IssuerErrorKind::Forbidden, IssuerErrorKind::Busy] {
+        let rig = Rig::new(112);
+        rig.directory.deny("inspect", kind);
+
+        let created = rig.connections().create(rig.new_connection(), &me()).await;
+
+        let id = created.unwrap().connection.id;
+        let status = rig.status(id).await;
+        assert_eq!((status.end, status.health), (None, Health::Active));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,12 @@
 //! Steering a rotation: now, in an emergency, not now, not at all.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
-use keywheel_connection::{Cause, EventKind, IssuerErrorKind, Seconds};
+use keywheel_connection::{Cause, EventKind, IssuerErrorKind, RotationSettings, Seconds};
 use keywheel_core::Clock;
 use keywheel_rotation::{ConnectionErrorKind, Health, Waiting};
-use keywheel_schedule::{Freeze, Schedule};
+use keywheel_schedule::{Freeze, Jitter, Schedule};
 use workspace_tests::{Rig, SETTINGS_ZONE, settings};
 
 use super::me;
@@ -269,4 +271,41 @@ async fn a_rotation_in_progress_goes_on_under_new_settings() {
     assert_eq!(rig.settle(id, TimeDelta::minutes(5)).await, None);
     assert!(rig.clock.now() - before < TimeDelta::minutes(2));
     rig.assert_clean(id, 2).await;
+}
+
+/// Whoever changes the time of day does not bring ten thousand connections to one second.
+#[tokio::test(start_paused = true)]
+async fn other_settings_keep_the_delay_that_spreads_a_connection() {
+    let rig = Rig::new(214);
+    let span = Duration::from_hours(2);
+    let new = rig.new_connection().rotating(settings()).spread_over(span);
+    let created = rig.connections().create(new, &me()).await.unwrap();
+    let id = created.connection.id;
+    rig.settle(id, TimeDelta::hours(4)).await;
+    let delay = Jitter::new(&id.to_string(), span).delay();
+    let delay = TimeDelta::from_std(delay).unwrap();
+    assert!(delay > TimeDelta::zero());
+    let plan = |settings: RotationSettings| settings.plan;
+    let due = |at| plan(settings()).schedule().next_after(at).unwrap().at();
+    let scheduled = due(rig.clock.now());
+    let next = async || rig.status(id).await.next_due.unwrap();
+    assert_eq!(next().await, scheduled + delay);
+
+    let mut other = settings();
+    other.grace = Seconds(60);
+    let change = rig.connections().change_settings(id, other, &me()).await;
+    change.unwrap();
+    assert_eq!(next().await, scheduled + delay);
+    rig.connections().disable(id, &me()).await.unwrap();
+    let enable = rig.connections().enable(id, settings(), None, &me()).await;
+    enable.unwrap();
+    assert_eq!(next().await, scheduled + delay);
+
+    // A plan with a jitter of its own has that one; without a span, none.
+    let mut exact = settings();
+    let none = Jitter::new(&id.to_string(), Duration::ZERO);
+    exact.plan = exact.plan.to_builder().jitter(none).build().unwrap();
+    let change = rig.connections().change_settings(id, exact, &me()).await;
+    change.unwrap();
+    assert_eq!(next().await, scheduled);
 }

@@ -8,6 +8,11 @@ use crate::{
 };
 
 /// What happened to a connection.
+///
+/// Two kinds of saves have no event. A refresh token that follows another comes with an access token, up to
+/// once an hour: nobody decided anything, and what it stands for, the sign-in, has one of its own; the
+/// record's [`generation`](crate::SignIn::generation) counts them. And what only moves a rotation's clock,
+/// such as the time of its next attempt or the lease, changes nothing that anybody could look for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event")]
 #[non_exhaustive]

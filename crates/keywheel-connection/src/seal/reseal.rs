@@ -18,7 +18,8 @@ use crate::{
 /// progress to keep: after a crash, or for whatever was restored meanwhile, run it again.
 ///
 /// A key may be dropped when a [`pass`](Self::pass) that began after every process had the new key first in
-/// its ring [has nothing left](Resealed::is_complete).
+/// its ring [has nothing left](Resealed::is_complete). A backup from before, and a
+/// [`Fingerprint`](crate::Fingerprint) made under that key, need it still.
 pub struct Resealer {
     store: Arc<dyn ConnectionStore>,
     sealer: Arc<dyn Sealer>,

@@ -8,6 +8,7 @@ use keywheel_connection::{
 };
 use keywheel_core::{ClientId, ClientSecret, Cloud, KeyId, Secret, TenantId};
 use keywheel_schedule::Jitter;
+use tokio::time::timeout;
 
 use super::adopt::{adopt, fitting, has_room};
 use super::{ConnectionError, Connections, Result};
@@ -34,7 +35,11 @@ pub struct NewConnection {
     pub key_id: Option<KeyId>,
     /// When and how to rotate. Default: never.
     pub rotation: Option<RotationSettings>,
-    /// The span that runs of connections which are due together are spread over. Default: none.
+    /// The span that runs of connections which are due together are spread over. Default: none, because the
+    /// local time of day is a promise to whoever chose it: at 02:30 is not at 04:10. Nothing stampedes without
+    /// it either: a worker drives a limited number of connections at once, of one tenant fewer, and is fair
+    /// between tenants (see [`Worker`](crate::Worker)); but the last of ten thousand of one tenant waits for
+    /// two hours then, which a span tells beforehand, in `next_due`.
     pub spread: Duration,
 }
 
@@ -109,7 +114,8 @@ pub struct NewManaged {
     pub client: ClientId,
     /// When and how to rotate. The first secret is minted at once.
     pub rotation: RotationSettings,
-    /// The span that runs which are due together are spread over. Default: none.
+    /// The span that runs which are due together are spread over. Default: none, as of
+    /// [`NewConnection::spread`].
     pub spread: Duration,
 }
 
@@ -129,6 +135,13 @@ impl NewManaged {
             rotation,
             spread: Duration::ZERO,
         }
+    }
+
+    /// Delays each run by a part of `span` that is fixed, as [`NewConnection::spread_over`] does.
+    #[must_use]
+    pub fn spread_over(mut self, span: Duration) -> Self {
+        self.spread = span;
+        self
     }
 }
 
@@ -167,7 +180,9 @@ impl Connections {
     /// Tries a connection out, and stores nothing.
     ///
     /// A token is obtained with the secret; for a connection that rotates, the application is read and
-    /// the key id of the secret found or checked.
+    /// the key id of the secret found or checked. For one that does not, it is read too, so that somebody can
+    /// be told before the secret ends; but where that is not permitted, does not succeed within ten seconds,
+    /// or does not tell which of its secrets this is, the end stays unknown and nothing else is amiss.
     ///
     /// # Errors
     ///
@@ -179,13 +194,17 @@ impl Connections {
         self.parts.issuer.prove(&access).await?;
         let read = match &new.rotation {
             Some(_) => Some(self.parts.issuer.inspect(&access).await?),
-            None => None,
+            None => self.read_if_permitted(&access).await,
         };
         let mut entries = vec![self.created(&mut connection, actor)];
-        if let (Some(read), Some(settings)) = (read, &new.rotation) {
-            adopt_into(&mut connection, &read, new)?;
-            let settings = fitting(spread(settings, connection.id, new.spread)?, &read);
-            entries.push(self.enrol(&mut connection, settings, actor));
+        match (read, &new.rotation) {
+            (Some(read), Some(settings)) => {
+                adopt_into(&mut connection, &read, new)?;
+                let settings = fitting(spread(settings, connection.id, new.spread)?, &read);
+                entries.push(self.enrol(&mut connection, settings, actor));
+            }
+            (Some(read), None) => watch_the_end(&mut connection, &read, new),
+            (None, _) => {}
         }
         Ok(Validated {
             connection,
@@ -262,6 +281,17 @@ impl Connections {
 
     fn new_id(&self) -> ConnectionId {
         self.parts.entropy.uuid_of(self.now()).into()
+    }
+
+    /// Nothing depends on it: many an application may not read itself, and need not.
+    async fn read_if_permitted(&self, access: &Access<'_>) -> Option<Inspection> {
+        let read = self.parts.issuer.inspect(access);
+        match timeout(A_MOMENT, read).await {
+            Ok(Ok(read)) => return Some(read),
+            Ok(Err(error)) => tracing::debug!(%error, "connection.end_unknown"),
+            Err(_) => tracing::debug!("connection.end_unknown"),
+        }
+        None
     }
 
     async fn unsaved(&self, new: &NewConnection) -> Result<Connection> {
@@ -341,6 +371,22 @@ fn adopt_into(connection: &mut Connection, read: &Inspection, new: &NewConnectio
         secrets.current.end = adopted.end;
     }
     Ok(())
+}
+
+/// How long to wait for what is good to know.
+const A_MOMENT: Duration = Duration::from_secs(10);
+
+/// Notes which secret of the application a connection has that does not rotate, and when it ends, if the read
+/// tells.
+fn watch_the_end(connection: &mut Connection, read: &Inspection, new: &NewConnection) {
+    let Ok(adopted) = adopt(read, new.key_id, &new.secret) else {
+        return;
+    };
+    connection.application = Some(read.application);
+    if let Some(secrets) = connection.credential.secrets_mut() {
+        secrets.current.key_id = adopted.key_id;
+        secrets.current.end = adopted.end;
+    }
 }
 
 /// A rotation that begins with one that is asked for.

@@ -27,6 +27,10 @@ use super::{DeadLetter, EventHandler};
 /// [`patience`](DeliveryOptions::patience). Given up means logged as `event.given_up` and told to
 /// [`EventHandler::given_up`]; the journal keeps it, and [`redeliver`](Self::redeliver) sends it again.
 ///
+/// What was given up is in no list that outlives the process: the outbox keeps one place for each consumer and
+/// no more. Store dead letters in `given_up` if somebody is to work through them; the log line names the
+/// connection and the number, and `keywheel_events_given_up_total` counts them.
+///
 /// Run it in every replica: one of them leads and delivers, the others stand by and take over within
 /// [`lead`](DeliveryOptions::lead) when it dies. No rotation waits for any of this.
 pub struct EventDelivery {

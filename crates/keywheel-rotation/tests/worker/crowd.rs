@@ -1,8 +1,11 @@
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use keywheel_connection::Cause;
+use keywheel_core::Clock;
 use keywheel_rotation::WorkerOptions;
 
-use crate::fleet::{Fleet, tenant};
+use crate::fleet::{Fleet, settings, tenant};
 
 /// Ten thousand connections of one customer and ten of another become due at once.
 #[tokio::test(start_paused = true)]
@@ -58,9 +61,7 @@ async fn no_more_than_the_limit_are_in_flight() {
 #[tokio::test(start_paused = true)]
 async fn places_that_come_free_one_by_one_are_filled_together() {
     let mut fleet = Fleet::new();
-    fleet
-        .directory
-        .set_call(std::time::Duration::from_millis(1));
+    fleet.directory.set_call(Duration::from_millis(1));
     let mut options = WorkerOptions::default();
     options.in_flight = 64;
     let worker = fleet.start(fleet.worker(1).options(options));
@@ -69,7 +70,7 @@ async fn places_that_come_free_one_by_one_are_filled_together() {
         let tenant = tenant(&format!("early-{n}.example"));
         members.extend(fleet.add(&tenant, 1).await);
         fleet.store.hint();
-        tokio::time::sleep(std::time::Duration::from_millis(7)).await;
+        tokio::time::sleep(Duration::from_millis(7)).await;
     }
     for n in 0..64 {
         let tenant = tenant(&format!("late-{n}.example"));
@@ -91,7 +92,7 @@ async fn an_emergency_does_not_wait_in_the_queue() {
     let crowd = tenant("crowd.example");
     let many = fleet.add(&crowd, 1_000).await;
     let worker = fleet.start(fleet.worker(1));
-    tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
     let leaked = &many[999..];
     assert!(!fleet.status(leaked[0]).await.is_settled());
 
@@ -100,4 +101,41 @@ async fn an_emergency_does_not_wait_in_the_queue() {
 
     assert!(took < TimeDelta::seconds(30), "the emergency waited {took}");
     worker.stop().await;
+}
+
+/// A hundred connections with one schedule, and two hours for them.
+#[tokio::test(start_paused = true)]
+async fn connections_that_are_due_together_begin_over_the_span_that_they_are_spread_over() {
+    let mut fleet = Fleet::new();
+    fleet.spread = Duration::from_hours(2);
+    let members = fleet.add(&tenant("some.example"), 100).await;
+    let worker = fleet.start(fleet.worker(1));
+    fleet.settled(&members, 1).await;
+    let plan = settings().plan;
+    let first = plan.schedule().next_after(fleet.clock.now()).unwrap().at();
+
+    let mut quarters = [0; 4];
+    for member in &members {
+        let after = fleet.status(*member).await.next_due.unwrap() - first;
+        let quarter = usize::try_from(after.num_minutes() / 30).unwrap();
+        quarters[quarter] += 1;
+    }
+    assert!(quarters.iter().all(|count| *count >= 10), "{quarters:?}");
+    let middle = first + TimeDelta::hours(1) - fleet.clock.now();
+    tokio::time::sleep(middle.to_std().unwrap()).await;
+    let begun = generation(&fleet, &members, 2).await;
+    let due = quarters[0] + quarters[1];
+    assert!((due - 1..=due).contains(&begun), "{begun} of {due}");
+    tokio::time::sleep(Duration::from_mins(61)).await;
+    assert_eq!(generation(&fleet, &members, 2).await, 100);
+    worker.stop().await;
+}
+
+/// How many have their secret of that generation.
+async fn generation(fleet: &Fleet, members: &[crate::fleet::Member], generation: u64) -> usize {
+    let mut have = 0;
+    for member in members {
+        have += usize::from(fleet.status(*member).await.generation == generation);
+    }
+    have
 }

@@ -137,7 +137,7 @@ impl Stage {
     }
 }
 
-fn consumer() -> Consumer {
+pub(crate) fn consumer() -> Consumer {
     "test".parse().unwrap()
 }
 
@@ -320,10 +320,10 @@ async fn each_event_is_logged_once() {
     assert!(text.contains("connection.created"), "{text}");
 }
 
-const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub(crate) const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NEXT_KEY: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5";
 
-fn key(text: &str) -> WebhookKey {
+pub(crate) fn key(text: &str) -> WebhookKey {
     WebhookKey::parse(&Secret::new(text)).unwrap()
 }
 

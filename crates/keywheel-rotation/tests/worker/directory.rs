@@ -32,6 +32,7 @@ struct State {
     peak: usize,
     call: Duration,
     panics: Vec<ClientId>,
+    keeps_all: bool,
 }
 
 impl Directory {
@@ -57,6 +58,11 @@ impl Directory {
     /// Sets how long each call takes.
     pub(crate) fn set_call(&self, call: Duration) {
         self.state().call = call;
+    }
+
+    /// Refuses to remove anything, or does so again.
+    pub(crate) fn keep_all(&self, keep: bool) {
+        self.state().keeps_all = keep;
     }
 
     /// Panics in the next mint for this application.
@@ -165,6 +171,9 @@ impl CredentialIssuer for Directory {
     async fn remove(&self, access: &Access<'_>, key_id: &KeyId) -> Result<Removal, IssuerError> {
         self.call(access).await?;
         let mut state = self.state();
+        if state.keeps_all {
+            return Err(IssuerError::new(IssuerErrorKind::Busy, "try again later"));
+        }
         let secrets = state.secrets.get_mut(&access.connection.client).unwrap();
         let before = secrets.len();
         secrets.retain(|(other, ..)| other != key_id);

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
@@ -24,6 +25,8 @@ pub(crate) struct Fleet {
     pub(crate) store: Shaky,
     /// What is in the store, whether it is away or not.
     pub(crate) memory: MemoryStore,
+    /// What the runs of the connections that are added are spread over.
+    pub(crate) spread: Duration,
     ring: Arc<KeyRing>,
     next: u128,
 }
@@ -68,6 +71,7 @@ impl Fleet {
             store: Shaky::new(memory.clone()),
             memory,
             ring: Arc::new(KeyRing::new(&[7; 32]).unwrap()),
+            spread: Duration::ZERO,
             next: 1,
         }
     }
@@ -107,7 +111,8 @@ impl Fleet {
                 ClientSecret::new(Secret::new(text)).unwrap(),
             )
             .with_key_id(Some(key_id))
-            .rotating(settings());
+            .rotating(settings())
+            .spread_over(self.spread);
             let created = connections.create(new, &Actor::named("test")).await;
             let id = created.unwrap().connection.id;
             members.push(Member { id, client });
@@ -150,7 +155,7 @@ impl Fleet {
                 }
                 let waited = self.clock.now() - begun;
                 assert!(waited < TimeDelta::days(1), "{status:#?}");
-                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                tokio::time::sleep(Duration::from_millis(500)).await;
             }
         }
         self.clock.now() - begun

@@ -5,8 +5,11 @@ mod crowd;
 mod delivery;
 mod directory;
 mod fleet;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod shaky;
 mod share;
 mod shutdown;
 mod sinks;
 mod trouble;
+mod webhook;

@@ -330,4 +330,17 @@ people ask for. Steps that lead back to where they began, waits and retries amon
 - **Offered**: a secret was supplied, or is to be taken back.
 - **Leaving**: the connection is being deleted.
 
+An emergency is no mode but the cause of one rotation (`Cause::Emergency`): in either `Mode` it walks the same
+states, and its grace has no length. The health of a connection stands beside these states and is not drawn,
+since it changes none of them: a trouble is kept where the rotation stands, and ends with the event
+`rotation.recovered`.
+
+| health | comes with | ends by itself | by a person |
+|---|---|---|---|
+| `Expiring` | the margin before the end of the current secret | when it is promoted over | `rotate_now`, `supply_secret` |
+| `Halted` | a step that fails for want of a permission, room, a policy or the application itself | each is probed every hour | mend it, then `resume` |
+| `LockedOut` | the current secret refused for as long as `Policy::patience`, and no other one held | when it is accepted again | `supply_secret` |
+| `StoreBehind` | a last proof whose read shows newer secrets of this connection | when those have ended or are removed | `abort`, then `supply_secret` |
+| `NeedsReauth` | the end of a sign-in | never | sign in again |
+
 ";
