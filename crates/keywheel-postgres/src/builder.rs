@@ -52,8 +52,9 @@ impl PostgresStoreBuilder {
         self
     }
 
-    /// Sets how many connections are opened at most, besides one that listens. Default: 6, of which one
-    /// saves; saves share statements, so that more are not faster.
+    /// Sets how many connections are opened at most, besides one that listens and, when leases of the future
+    /// are looked for, one that does. Default: 6, of which one saves; saves share statements, so that more are
+    /// not faster.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections.max(1);
         self

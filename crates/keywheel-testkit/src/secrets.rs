@@ -6,7 +6,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use keywheel_connection::conformance::sample;
 use keywheel_connection::{
-    Actor, Connection, ConnectionStore, KeyRing, Page, Resealer, Save, Sealer,
+    Actor, Connection, ConnectionStore, Credential, Entry, HeldCertificate, KeyRing, Page,
+    Resealer, Save, Sealer, SignIn,
 };
 use keywheel_core::{Entropy, Secret, SystemClock, SystemEntropy};
 
@@ -17,8 +18,8 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Puts secrets into a store as keywheel does: in new connections, in changed ones, in one that is deleted,
-    /// and all once more under another sealing key.
+    /// Puts secrets into a store as keywheel does: client secrets, the key of a certificate and a refresh token,
+    /// in new connections, in changed ones, in one that is deleted, and all once more under another sealing key.
     ///
     /// # Panics
     ///
@@ -27,7 +28,7 @@ impl Secrets {
         let keys = [random(32), random(32)];
         let ring = KeyRing::new(&keys[0]).expect("32 bytes");
         for n in 0..20 {
-            let (mut connection, mut entries) = sample::rotating(n, &format!("c{n}"));
+            let (mut connection, mut entries) = of_kind(n);
             seal(&mut connection, &ring).await;
             let version = store
                 .create(&connection, None, &entries)
@@ -88,20 +89,44 @@ impl Secrets {
     }
 }
 
+/// Returns the connection number `n`: one has a certificate, one a sign-in, and all others client secrets.
+fn of_kind(n: u64) -> (Connection, Vec<Entry>) {
+    let (mut plain, entries) = sample::connection(n, &format!("c{n}"));
+    let since = plain.created_at;
+    let held = plain.credential.secrets().expect("a sample has secrets");
+    let sealed = held.current.sealed.clone();
+    plain.credential = match n {
+        18 => Credential::Certificate(HeldCertificate::new(sealed, "AB12", since, since)),
+        19 => Credential::AuthorizationCode(SignIn::new(sealed, "a user", Vec::new(), since)),
+        _ => return sample::rotating(n, &format!("c{n}")),
+    };
+    (plain, entries)
+}
+
 /// Replaces everything sealed in a connection by new secrets.
 async fn seal(connection: &mut Connection, ring: &KeyRing) {
-    let secrets = connection.secrets().expect("a sample has secrets");
-    let generation = secrets.current.generation;
     let secret = Secret::new(format!("{MARK}{}", SystemEntropy::new().uuid()));
-    let sealed = ring
-        .seal(&secret, &connection.seal_context(generation))
-        .await;
-    let secrets = connection
-        .credential
-        .secrets_mut()
-        .expect("a sample has secrets");
-    secrets.current.sealed = sealed.expect("the key is at hand");
-    secrets.previous = Some(secrets.current.clone());
+    let context = match &connection.credential {
+        Credential::AuthorizationCode(sign_in) => {
+            connection.refresh_token_context(sign_in.generation)
+        }
+        Credential::Certificate(_) => connection.certificate_context(),
+        other => {
+            let secrets = other.secrets().expect("it is no other kind");
+            connection.seal_context(secrets.current.generation)
+        }
+    };
+    let sealed = ring.seal(&secret, &context).await;
+    let sealed = sealed.expect("the key is at hand");
+    match &mut connection.credential {
+        Credential::AuthorizationCode(sign_in) => sign_in.sealed = sealed,
+        Credential::Certificate(held) => held.sealed = sealed,
+        other => {
+            let secrets = other.secrets_mut().expect("it is no other kind");
+            secrets.current.sealed = sealed;
+            secrets.previous = Some(secrets.current.clone());
+        }
+    }
 }
 
 async fn reseal(store: Arc<dyn ConnectionStore>, keys: &[Vec<u8>; 2]) {
@@ -112,7 +137,8 @@ async fn reseal(store: Arc<dyn ConnectionStore>, keys: &[Vec<u8>; 2]) {
     let resealed = Resealer::new(store, ring, clock, Actor::named("operator"))
         .pass()
         .await;
-    assert_eq!(resealed.expect("the store answers").values, 2 * 19);
+    // Two of each client secret; the first connection is gone.
+    assert_eq!(resealed.expect("the store answers").values, 2 * 17 + 2);
 }
 
 /// Returns what must be nowhere: how secrets begin and the keys, as they are, in hex and in base64.

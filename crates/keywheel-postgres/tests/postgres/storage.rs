@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use keywheel_connection::conformance::sample;
-use keywheel_connection::{ConnectionStore, LeaseChange, Page, Save, StoreErrorKind, Version};
+use keywheel_connection::{
+    Claimed, ConnectionStore, LeaseChange, Page, Save, StoreErrorKind, Version,
+};
 use keywheel_core::{Clock, SystemClock};
 use keywheel_postgres::PostgresStore;
 use keywheel_testkit::{
@@ -182,6 +184,48 @@ async fn a_journal_that_was_meddled_with_does_not_verify() {
 /// process looks once at the narrow table, for leases of the future.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_poll_is_one_indexed_read() {
+    let database = with_many_idle().await;
+    let store = rows::open(&database).await;
+
+    for _ in 0..3 {
+        assert_eq!(poll(&store).await, []);
+    }
+
+    wait_for_looks(&database, 1).await;
+    drop(store);
+    rows::wait_until_closed(&database).await;
+    let scans =
+        "SELECT string_agg(relname || ' ' || seq_scan || ' ' || idx_scan, ', ' ORDER BY relname)
+                 FROM pg_stat_user_tables WHERE relname IN ('connection', 'due')";
+    let counted = async {
+        while database.psql(scans).trim() != "connection 0 0, due 1 3" {
+            tokio::task::yield_now().await;
+        }
+    };
+    let counted = timeout(Duration::from_secs(10), counted).await;
+    assert!(counted.is_ok(), "{}", database.psql(scans));
+}
+
+/// Each time one process looks, beside.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_claim_reads_the_whole_table_when_the_clock_was_set_back() {
+    let database = with_many_idle().await;
+    rows::let_clock_step(&database);
+    let store = rows::open(&database).await;
+    assert_eq!(poll(&store).await, []);
+    wait_for_looks(&database, 1).await;
+
+    rows::step_clock(&database, TimeDelta::hours(-1));
+    assert_eq!(poll(&store).await, []);
+
+    wait_for_looks(&database, 2).await;
+    drop(store);
+    rows::wait_until_closed(&database).await;
+    assert_eq!(looks(&database), 2);
+}
+
+/// Of which the server knows nothing: neither how many there are nor who read them.
+async fn with_many_idle() -> TestDatabase {
     let database = PostgresServer::shared_database();
     let store = rows::open(&database).await;
     let tomorrow = SystemClock::new().now() + TimeDelta::days(1);
@@ -189,37 +233,29 @@ async fn a_poll_is_one_indexed_read() {
     rows::fill(&store, &database, count, Some(tomorrow)).await;
     drop(store);
     rows::wait_until_closed(&database).await;
+    database.copy()
+}
 
-    let copy = database.copy();
-    let store = rows::open(&copy).await;
-    for _ in 0..3 {
-        let due = store.claim_due(sample::holder(1), 64, Duration::from_secs(60));
-        assert_eq!(due.await.unwrap(), []);
-    }
-    let scans =
-        "SELECT string_agg(relname || ' ' || seq_scan || ' ' || idx_scan, ', ' ORDER BY relname)
-                 FROM pg_stat_user_tables WHERE relname IN ('connection', 'due')";
+async fn poll(store: &PostgresStore) -> Vec<Claimed> {
+    let due = store.claim_due(sample::holder(1), 64, Duration::from_secs(60));
+    due.await.unwrap()
+}
+
+/// What a session did is counted at its end.
+async fn wait_for_looks(database: &TestDatabase, count: u64) {
     let looked = async {
-        // What a session did is counted at its end.
-        while !copy
-            .psql("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'due'")
-            .starts_with('1')
-        {
+        while looks(database) < count {
             tokio::task::yield_now().await;
         }
     };
     timeout(Duration::from_secs(60), looked)
         .await
         .expect("nobody looks");
-    drop(store);
-    rows::wait_until_closed(&copy).await;
-    let counted = async {
-        while copy.psql(scans).trim() != "connection 0 0, due 1 3" {
-            tokio::task::yield_now().await;
-        }
-    };
-    let counted = timeout(Duration::from_secs(10), counted).await;
-    assert!(counted.is_ok(), "{}", copy.psql(scans));
+}
+
+fn looks(database: &TestDatabase) -> u64 {
+    let scans = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'due'";
+    database.psql(scans).trim().parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
