@@ -81,6 +81,10 @@ impl Change<'_> {
         let before = rotation.trouble.take();
         let refusals = before.as_ref().map_or(0, |before| before.refusals);
         let before = before.filter(|before| before.step == "revoke");
+        // Another debt has shown that nothing that is held is accepted.
+        let locked_out = before
+            .as_ref()
+            .is_some_and(|b| b.kind == TroubleKind::LockedOut);
         let mut trouble = failure.trouble(before, self.now, retry_at);
         trouble.refusals = refusals;
         let repairs = rotation
@@ -89,7 +93,8 @@ impl Change<'_> {
         // The repair could not mint, so the one before does not work any more either; or nobody holds its
         // text, as after the credential was changed.
         let alone = repairs || secrets.previous.is_none();
-        if alone && rotation.candidate().is_none() && refused >= self.policy.patience {
+        let locked_out = locked_out || (alone && rotation.candidate().is_none());
+        if locked_out && refused >= self.policy.patience {
             trouble.kind = TroubleKind::LockedOut;
         }
         self.troubled(rotation, trouble.during("revoke"));
