@@ -51,6 +51,29 @@ async fn a_secret_that_the_store_forgot_is_told_once_and_left_alone() {
     assert_eq!(told(&rig, id).await, [stray]);
 }
 
+/// A read that is behind may miss what is there.
+#[tokio::test(start_paused = true)]
+async fn a_stray_that_a_read_misses_is_not_told_again() {
+    let rig = Rig::new(986);
+    let id = rig.rotating(settings()).await;
+    let stray = forgotten(&rig, id, 1);
+    rig.request(id, Cause::Manual).await;
+    rig.run(id, TimeDelta::hours(3)).await;
+    let reads = async || rig.load(id).await.rotation.unwrap().strays[0].reads;
+    let enough = reads().await;
+
+    rig.directory.remove_secret(stray);
+    while reads().await == enough {
+        rig.run(id, TimeDelta::minutes(1)).await;
+    }
+    rig.directory.restore_secret(stray);
+    rig.run(id, TimeDelta::hours(3)).await;
+
+    assert_eq!(reads().await, enough);
+    assert_eq!(rig.status(id).await.strays.len(), 1);
+    assert_eq!(told(&rig, id).await, [stray]);
+}
+
 /// What was removed a moment ago is in many a read still.
 #[tokio::test(start_paused = true)]
 async fn a_read_that_lags_behind_makes_no_stray() {

@@ -462,6 +462,10 @@ pub(crate) fn is_moot(connection: &Connection, now: DateTime<Utc>) -> bool {
     let Some(trouble) = trouble.filter(|trouble| trouble.step == "mint") else {
         return false;
     };
+    // A repair is wanted beside what the plan wants.
+    if secrets.current.refused_since.is_some() {
+        return false;
+    }
     let tried = now.max(trouble.retry_at);
     wanted(rotation, secrets, now).is_none_or(|(at, _)| at > tried)
 }

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use keywheel_connection::{Cause, ConnectionId, EventKind, IssuerErrorKind, TroubleKind};
 use keywheel_rotation::{Health, Status};
-use workspace_tests::{Fate, Lag, Rig, settings};
+use workspace_tests::{Fate, Lag, Rig, secret, settings};
 
 use super::{asked, count, stop};
 use crate::verbs::me;
@@ -212,6 +212,31 @@ async fn p17_what_a_sink_holds_works_when_the_rotation_is_given_up() {
     assert!(!rig.directory.holds(&candidate));
 }
 
+/// The same, but an administrator removes it, and nothing is minted in its place.
+#[tokio::test(start_paused = true)]
+async fn p17_what_a_sink_holds_works_when_a_supplied_secret_is_removed() {
+    let (rig, before, _) = Rig::new(718).with_sinks();
+    let id = rig.rotating(settings()).await;
+    rig.watch.end();
+    let given = rig.directory.add_secret("by hand");
+    let connections = rig.connections();
+    let (text, key_id) = (secret(&given.text), Some(given.key_id));
+    connections
+        .supply_secret(id, &text, key_id, &me())
+        .await
+        .unwrap();
+    stopped_when_published(&rig, id, Fate::StopAfter).await;
+    assert_eq!(before.holds(), Some(given.text.clone()));
+    rig.directory.remove_secret(given.key_id);
+
+    rig.run(id, TimeDelta::hours(3)).await;
+
+    let status = rig.status(id).await;
+    assert_eq!((status.candidate_key_id, status.generation), (None, 1));
+    let current = rig.directory.text(status.key_id.unwrap());
+    assert_eq!(before.holds(), Some(current));
+}
+
 /// The same, and the promotion comes after all: whoever goes on publishes it again and uses it.
 #[tokio::test(start_paused = true)]
 async fn p17_what_was_published_without_an_answer_is_published_again_and_used() {
@@ -232,11 +257,15 @@ async fn p17_what_was_published_without_an_answer_is_published_again_and_used() 
 async fn published(rig: &Rig, fate: Fate) -> ConnectionId {
     let id = rig.rotating(settings()).await;
     rig.request(id, Cause::Manual).await;
+    stopped_when_published(rig, id, fate).await;
+    id
+}
+
+async fn stopped_when_published(rig: &Rig, id: ConnectionId, fate: Fate) {
     // The other sink may still be getting the secret before.
     let alone = |status: &Status| status.candidate_key_id.is_some() && status.drift.is_empty();
     until(rig, id, alone).await;
     rig.effects.plan_named("publish", fate);
     let driven = rig.effects.run(rig.settle(id, TimeDelta::minutes(1))).await;
     assert_eq!(driven.is_err(), fate == Fate::StopAfter);
-    id
 }

@@ -376,6 +376,26 @@ async fn work_without_the_key(rig: &Rig, id: ConnectionId, span: TimeDelta) {
         .unwrap();
 }
 
+/// Nobody published from the old state, so nobody needs its secret again.
+#[tokio::test(start_paused = true)]
+async fn p57_giving_up_on_an_old_backup_hands_no_sink_an_older_secret() {
+    let (rig, before, _) = Rig::new(919).with_sinks();
+    let id = rig.rotating(settings()).await;
+    let backup = rig.load(id).await;
+    rig.request(id, Cause::Manual).await;
+    until(&rig, id, |status| status.generation == 2).await;
+    let newer = rig.directory.text(rig.status(id).await.key_id.unwrap());
+    rig.watch.end();
+    forget(&rig, &backup).await;
+    rig.request(id, Cause::Manual).await;
+    until(&rig, id, |status| status.health == Health::StoreBehind).await;
+
+    rig.connections().abort(id, &me()).await.unwrap();
+
+    rig.settle(id, TimeDelta::hours(5)).await;
+    assert_eq!(before.holds(), Some(newer));
+}
+
 #[tokio::test(start_paused = true)]
 async fn p58_the_lock_out_ends_when_the_rotation_that_met_it_is_given_up() {
     let rig = Rig::new(917);
@@ -387,6 +407,22 @@ async fn p58_the_lock_out_ends_when_the_rotation_that_met_it_is_given_up() {
 
     rig.settle(id, TimeDelta::hours(1)).await;
     assert_eq!(rig.status(id).await.health, Health::Active);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p58_a_person_who_resumes_a_lock_out_is_not_told_that_it_is_over() {
+    let rig = Rig::new(920);
+    let id = rig.rotating(settings()).await;
+    work_without_the_key(&rig, id, TimeDelta::days(31)).await;
+
+    rig.connections().resume(id, &me()).await.unwrap();
+
+    assert_eq!(rig.status(id).await.health, Health::LockedOut);
+    let recovered = |kind: &EventKind| matches!(kind, EventKind::Recovered { .. });
+    assert_eq!(count(&rig.events(id).await, recovered), 0);
+    rig.settle(id, TimeDelta::hours(3)).await;
+    rig.assert_clean(id, 2).await;
+    assert_eq!(count(&rig.events(id).await, recovered), 1);
 }
 
 /// Nobody tries again what is not due any more, so nothing but the verb can end the trouble.

@@ -61,10 +61,8 @@ impl Change<'_> {
                 debt.next_at = debt.due;
             }
         }
-        // Sinks that have it already get the current one again, and until then it stays valid.
-        let again = told.iter().map(|sink| Delivery::new(sink, self.now));
-        rotation.deliveries.retain(|d| !told.contains(&d.sink));
-        rotation.deliveries.extend(again);
+        // Until they have the current one again it stays valid.
+        self.tell_again(rotation, &told);
         if let Some(run) = run {
             self.events.push(EventKind::Aborted {
                 rotation: run.id,
@@ -73,11 +71,18 @@ impl Change<'_> {
         }
     }
 
+    /// Hands the current secret to sinks that may have one that is given up.
+    pub(super) fn tell_again(&self, rotation: &mut Rotation, told: &[String]) {
+        let again = told.iter().map(|sink| Delivery::new(sink, self.now));
+        rotation.deliveries.retain(|d| !told.contains(&d.sink));
+        rotation.deliveries.extend(again);
+    }
+
     /// The sinks that may have a candidate: a call whose answer was lost, or whose process ended, is in no
-    /// record.
-    fn may_be_told(&self, candidate: &Candidate) -> Vec<String> {
+    /// record. Nobody is told before the read that comes with the last proof.
+    pub(super) fn may_be_told(&self, candidate: &Candidate) -> Vec<String> {
         let mut told = candidate.published.clone();
-        if candidate.proofs > 0 {
+        if candidate.read {
             let before = self.policy.sinks_before.iter();
             let others = before.filter(|sink| !candidate.published.contains(sink));
             told.extend(others.cloned());

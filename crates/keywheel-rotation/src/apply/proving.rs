@@ -193,10 +193,12 @@ impl Change<'_> {
         let (key_id, generation, origin) =
             (candidate.key_id, candidate.generation, candidate.origin);
         let since = candidate.since;
+        let told = self.may_be_told(candidate);
         rotation.phase = Phase::Idle;
         end_trouble(rotation, &MAKING);
         self.events
             .push(EventKind::Quarantined { generation, key_id });
+        self.tell_again(rotation, &told);
         let owed = rotation.debts.iter().any(|debt| debt.key_id == key_id);
         if matches!(origin, Origin::Minted(_)) && !owed {
             self.owe(rotation, key_id, DebtReason::Quarantined);

@@ -34,7 +34,8 @@ impl Change<'_> {
         if debt.reason == DebtReason::Superseded {
             secrets.current.refused_since = None;
         }
-        if rotation.debts.iter().all(|debt| debt.attempts == 0) {
+        let tried = rotation.debts.iter().any(|debt| debt.attempts > 0);
+        if !tried && secrets.current.refused_since.is_none() {
             end_trouble(rotation, &["revoke"]);
         }
         self.events.push(EventKind::Revoked {

@@ -11,7 +11,8 @@ const A_DAY: TimeDelta = TimeDelta::days(1);
 impl Change<'_> {
     /// Takes note of the secrets that bear this connection's marker and are in no ledger of the record. One
     /// of them is told of once enough reads in a row showed it, over longer than a read lags behind: what
-    /// is just being removed is gone by then.
+    /// is just being removed is gone by then. It is forgotten once as many in a row did not, since a read that is
+    /// behind may miss what is there.
     ///
     /// They are looked at whenever the application is read for another reason. Only while there is one, it is
     /// read for their sake too.
@@ -28,6 +29,19 @@ impl Change<'_> {
             let found = before.unwrap_or_else(|| Stray::new(what, listed.end, sent_at));
             rotation.strays.push(self.seen(found, sent_at));
         }
+        for before in known {
+            let seen = rotation.strays.iter().any(|it| it.key_id == before.key_id);
+            if !seen && !is_ours(rotation, secrets, before.key_id) {
+                rotation.strays.extend(self.missed(before));
+            }
+        }
+    }
+
+    fn missed(&self, mut before: Stray) -> Option<Stray> {
+        before.reads = before.reads.saturating_sub(1);
+        before.next_at = self.now + A_WHILE / 2;
+        let ended = before.end.is_some_and(|end| end <= self.now);
+        (before.told && before.reads > 0 && !ended).then_some(before)
     }
 
     /// The secrets with our marker that are valid, that the record does not hold, owes or looks for, and that
@@ -59,9 +73,10 @@ impl Change<'_> {
     }
 
     fn seen(&mut self, mut found: Stray, sent_at: DateTime<Utc>) -> Stray {
-        found.reads = found.reads.saturating_add(1);
+        let enough = self.policy.agreeing_reads;
+        found.reads = found.reads.saturating_add(1).min(enough);
         let old = sent_at - found.since >= Ord::max(self.policy.settle, A_WHILE);
-        if !found.told && old && found.reads >= self.policy.agreeing_reads {
+        if !found.told && old && found.reads >= enough {
             found.told = true;
             self.events.push(EventKind::StrayFound {
                 key_id: found.key_id,

@@ -268,6 +268,7 @@ impl Connections {
                         key_id: None,
                     }))
                 }
+                (Some(_), _) if rotation.abort => Ok(None),
                 (Some(run), _) => {
                     rotation.abort = true;
                     Ok(Some(EventKind::AbortRequested { rotation: run.id }))
@@ -382,9 +383,8 @@ fn end_mint_trouble(rotation: &mut Rotation) -> bool {
 fn retry_now(rotation: &mut Rotation, now: DateTime<Utc>) -> bool {
     let run = rotation.run.as_mut();
     let held = run.and_then(|run| run.mint_after.take()).is_some();
-    let ended = end_mint_trouble(rotation);
     let Some(trouble) = &mut rotation.trouble else {
-        return held || ended;
+        return held;
     };
     trouble.retry_at = now;
     for marker in &mut rotation.dead_markers {

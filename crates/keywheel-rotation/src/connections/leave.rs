@@ -73,6 +73,10 @@ impl Connections {
                     return Ok(left);
                 }
                 Err(error) if error.kind() == StoreErrorKind::Conflict => {}
+                Err(error) if error.is_transient() && self.is_stored(&connection).await => {
+                    self.tell(&entries);
+                    return Ok(left);
+                }
                 Err(error) => return Err(error.into()),
             }
         }

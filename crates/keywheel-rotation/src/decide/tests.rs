@@ -10,7 +10,7 @@ use keywheel_core::KeyId;
 use keywheel_schedule::Schedule;
 use uuid::Uuid;
 
-use super::{Step, Waiting, decide};
+use super::{Step, Waiting, decide, is_moot};
 use crate::Policy;
 
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
@@ -190,4 +190,18 @@ fn the_same_record_gives_the_same_step() {
 
         assert_eq!(steps[0], steps[1], "{what}");
     }
+}
+
+#[test]
+fn a_repair_that_could_not_mint_is_tried_again_at_its_time_and_not_at_once() {
+    let mut connection = connection();
+    let rotation = connection.rotation.as_mut().expect("it rotates");
+    let trouble = Trouble::new(TroubleKind::Transient, String::new(), now(), now() + MINUTE);
+    rotation.trouble = Some(trouble.during("mint"));
+    assert!(is_moot(&connection, now()), "the schedule wants nothing");
+
+    let secrets = connection.credential.secrets_mut().expect("secrets");
+    secrets.current.refused_since = Some(now() - TimeDelta::days(1));
+
+    assert!(!is_moot(&connection, now()));
 }

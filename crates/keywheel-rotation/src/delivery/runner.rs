@@ -192,7 +192,8 @@ impl EventDelivery {
         let mut last = after;
         loop {
             let page = self.store.journal(id, last, 100).await?;
-            if page.is_empty() {
+            // None after it, but in a journal that was meddled with.
+            if page.last().is_none_or(|entry| entry.seq <= last) {
                 return Ok(last);
             }
             for entry in page {

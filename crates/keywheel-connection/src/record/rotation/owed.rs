@@ -85,7 +85,7 @@ pub struct Stray {
     /// When a read first showed it.
     #[serde(with = "instant")]
     pub since: DateTime<Utc>,
-    /// How many reads in a row showed it.
+    /// How many reads in a row showed it, as many as are asked for at most; those that did not are taken off.
     pub reads: u8,
     /// Whether it was told of.
     pub told: bool,

@@ -339,7 +339,7 @@ since it changes none of them: a trouble is kept where the rotation stands, and 
 |---|---|---|---|
 | `Expiring` | the margin before the end of the current secret | when it is promoted over | `rotate_now`, `supply_secret` |
 | `Halted` | a step that fails for want of a permission, room, a policy or the application itself | each is probed every hour | mend it, then `resume` |
-| `LockedOut` | the current secret refused for as long as `Policy::patience`, and no other one held | when it is accepted again | `supply_secret` |
+| `LockedOut` | the current secret refused for as long as `Policy::patience`, and no other one held; or its sealing key missing | when it works again, or what met it is not due any more | `supply_secret`, or give the key |
 | `StoreBehind` | a last proof whose read shows newer secrets of this connection | when those have ended or are removed | `abort`, then `supply_secret` |
 | `NeedsReauth` | the end of a sign-in | never | sign in again |
 
