@@ -138,7 +138,11 @@ fn gcore(worker: u32, folder: &Path) -> Vec<u8> {
     command.arg("-a").arg("-o").arg(&prefix).arg(&id);
     let written = command.output();
     let written = written.expect("gcore is missing; install it: apt-get install gdb");
-    assert!(written.status.success(), "{written:?}");
+    assert!(
+        written.status.success(),
+        "gcore can't read the memory of a process that is not its child; run the test as root, or allow it: \
+         sysctl kernel.yama.ptrace_scope=0: {written:?}"
+    );
     fs::read(prefix.with_extension(id)).unwrap()
 }
 

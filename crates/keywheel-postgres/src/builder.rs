@@ -53,7 +53,7 @@ impl PostgresStoreBuilder {
     }
 
     /// Sets how many connections are opened at most, besides one that listens and, when leases of the future
-    /// are looked for, one that does. Default: 6, of which one saves; saves share statements, so that more are
+    /// or a server that accepts writes are looked for, one that does. Default: 6, of which one saves; saves share statements, so that more are
     /// not faster.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections.max(1);
@@ -61,10 +61,10 @@ impl PostgresStoreBuilder {
     }
 
     /// Sets how long an answer of the server may take. Default: 10 seconds, longer than a failover to a
-    /// standby in one place. Of the time to connect each host of the URL, and each of its addresses, has an
+    /// standby in one place; at most a day. Of the time to connect each host of the URL, and each of its addresses, has an
     /// equal share.
     pub fn answer_timeout(mut self, timeout: Duration) -> Self {
-        self.patience = timeout;
+        self.patience = timeout.min(LONGEST);
         self
     }
 
@@ -102,11 +102,13 @@ impl PostgresStoreBuilder {
         let schema = Schema::new(&self.schema)?;
         let link = here.connect().await?;
         schema.migrate(&link).await?;
-        let pool = Pool::new(here, self.connections);
-        pool.give_back(link);
+        let pool = Pool::new(here, self.connections, vec![link]);
         Ok(PostgresStore::start(pool, schema, listen))
     }
 }
+
+/// What may be added to a time and told to a system.
+const LONGEST: Duration = Duration::from_hours(24);
 
 impl fmt::Debug for PostgresStoreBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

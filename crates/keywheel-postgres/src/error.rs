@@ -27,14 +27,12 @@ impl From<StoreError> for Fault {
 }
 
 impl Fault {
-    /// Tells whether nothing was done and the same may succeed at once: it collided with something, or the
-    /// server has become a standby.
+    /// Tells whether nothing was done and the same may succeed at once: it collided with something.
     pub(crate) fn is_passing(&self) -> bool {
         self.state().is_some_and(|state| {
             [
                 SqlState::T_R_SERIALIZATION_FAILURE,
                 SqlState::T_R_DEADLOCK_DETECTED,
-                READ_ONLY,
             ]
             .contains(state)
         })
@@ -42,7 +40,7 @@ impl Fault {
 
     /// Tells whether the server accepts no writes.
     pub(crate) fn is_read_only(&self) -> bool {
-        self.state() == Some(&READ_ONLY)
+        self.state() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
     }
 
     /// Tells whether the statement itself is at fault, rather than the server.
@@ -64,11 +62,8 @@ impl Fault {
     /// Tells whether the connection it happened on is still good.
     pub(crate) fn spares_connection(&self) -> bool {
         match self {
-            // Class 57 is the server going down. A read-only one is read-only for all sessions, and another
-            // may accept writes by now.
-            Self::Failed(error) => error
-                .code()
-                .is_some_and(|state| class(state) != "57" && *state != READ_ONLY),
+            // Class 57 is the server going down.
+            Self::Failed(error) => error.code().is_some_and(|state| class(state) != "57"),
             Self::Refused(_) => false,
         }
     }
@@ -215,8 +210,6 @@ const NAMES: &str = "connection_namespace_name_key";
 
 /// The name that PostgreSQL gives to the constraint that a journal has one entry of a number.
 const ENTRIES: &str = "journal_connection_seq_key";
-
-const READ_ONLY: SqlState = SqlState::READ_ONLY_SQL_TRANSACTION;
 
 #[cfg(test)]
 mod tests {

@@ -27,8 +27,9 @@
 //! * **Faults.** What collided with another transaction is run again; what can be read is read again on a
 //!   new connection. A write whose answer was lost is reported, and not repeated: load and compare.
 //! * **Failover.** Of several hosts in the URL the first that accepts writes is used. Each has its share of the
-//!   [`answer_timeout`](PostgresStoreBuilder::answer_timeout), so that one that keeps silent is passed over; no
-//!   connection to one that has become read-only is kept.
+//!   [`answer_timeout`](PostgresStoreBuilder::answer_timeout), so that one that keeps silent is passed over. Once
+//!   a write was refused by a server that has become read-only, and one that accepts writes was reached, no
+//!   connection of before is used again; as long as none is reached, reads go on where they were.
 //! * **The server's clock may be set back.** Leases that it gave before end: at once where they are next in line,
 //!   and all others after a look at the whole narrow table, which takes 2 seconds for ten million connections
 //!   and which no claim waits for. It runs on a connection of its own, once for each process too.

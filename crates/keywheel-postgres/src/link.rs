@@ -64,8 +64,9 @@ impl Connector {
         };
         if encrypted && !servers.are_named() {
             return Err(not_ours(
-                "database URL: hostaddr says where a server is, and its certificate is checked for a name; \
-                 say host too",
+                "database URL: to encrypt, the server's name is needed, which its certificate is checked \
+                 for: say host beside hostaddr. A socket in the file system can't be encrypted: say \
+                 sslmode=disable",
             ));
         }
         let mut settings = settings(&config);

@@ -80,9 +80,11 @@ impl Servers {
         self.servers.iter().all(Server::is_local)
     }
 
-    /// Tells whether each has a name that its certificate can be checked against.
+    /// Tells whether each is reached over a network, and has a name that its certificate can be checked against.
     pub(crate) fn are_named(&self) -> bool {
-        self.servers.iter().all(|server| server.host.is_some())
+        self.servers
+            .iter()
+            .all(|server| matches!(server.host, Some(Host::Tcp(_))))
     }
 
     /// Connects to the first that accepts writes. Each has its share of the time, so that one that keeps silent
@@ -98,9 +100,9 @@ impl Servers {
     {
         let until = Instant::now() + patience;
         let mut fault = too_slow().into();
-        for (server, left) in counted_down(self.in_order()) {
+        for (server, left) in counted_down(self.in_order(self.servers.iter().collect())) {
             let until = share(until, left);
-            match server.connect(settings, tls, until).await {
+            match self.connect_to(server, settings, tls, until).await {
                 Ok(connected) => return Ok(connected),
                 Err(last) => fault = last,
             }
@@ -108,23 +110,9 @@ impl Servers {
         Err(fault)
     }
 
-    fn in_order(&self) -> Vec<&Server> {
-        let mut servers: Vec<_> = self.servers.iter().collect();
-        if self.in_any_order {
-            servers.sort_by_cached_key(|_| SystemEntropy::new().uuid());
-        }
-        servers
-    }
-}
-
-impl Server {
-    fn is_local(&self) -> bool {
-        let by_name = self.host.as_ref().is_none_or(is_local);
-        by_name && self.address.is_none_or(|address| address.is_loopback())
-    }
-
-    async fn connect<T>(
+    async fn connect_to<T>(
         &self,
+        server: &Server,
         settings: &Config,
         tls: &T,
         until: Instant,
@@ -132,11 +120,11 @@ impl Server {
     where
         T: Encrypt,
     {
-        let addresses = timeout_at(until, self.addresses()).await;
+        let addresses = timeout_at(until, server.addresses()).await;
         let addresses = addresses.map_err(|_| too_slow())?.map_err(unresolved)?;
         let mut fault = too_slow().into();
-        for (address, left) in counted_down(addresses) {
-            let config = self.at(address, settings);
+        for (address, left) in counted_down(self.in_order(addresses)) {
+            let config = server.at(address, settings);
             match timeout_at(share(until, left), config.connect(tls.clone())).await {
                 Ok(Ok(connected)) => return Ok(connected),
                 Ok(Err(error)) => fault = error.into(),
@@ -144,6 +132,21 @@ impl Server {
             }
         }
         Err(fault)
+    }
+
+    /// Hosts and the addresses of each are tried as they are listed, or as chance has it.
+    fn in_order<T>(&self, mut items: Vec<T>) -> Vec<T> {
+        if self.in_any_order {
+            items.sort_by_cached_key(|_| SystemEntropy::new().uuid());
+        }
+        items
+    }
+}
+
+impl Server {
+    fn is_local(&self) -> bool {
+        let by_name = self.host.as_ref().is_none_or(is_local);
+        by_name && self.address.is_none_or(|address| address.is_loopback())
     }
 
     /// Returns where it is: `None` for a socket in the file system.
@@ -262,6 +265,35 @@ mod tests {
             "host=a,b port=1,2,3",
         ] {
             servers(url).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn only_a_host_of_a_network_has_a_name_to_check() {
+        for (url, are_named) in [
+            ("host=db.example.com", true),
+            ("host=db.example.com hostaddr=10.0.0.5", true),
+            ("hostaddr=10.0.0.5", false),
+            ("host=/run/postgresql", false),
+            ("host=/run/postgresql hostaddr=10.0.0.5", false),
+            ("host=db.example.com,/run/postgresql", false),
+        ] {
+            assert_eq!(servers(url).unwrap().are_named(), are_named, "{url}");
+        }
+    }
+
+    #[test]
+    fn only_who_asks_for_it_has_servers_tried_as_chance_has_it() {
+        let items: Vec<_> = (0..20).collect();
+        for (url, are_shuffled) in [
+            ("host=a", false),
+            ("host=a load_balance_hosts=random", true),
+        ] {
+            let servers = servers(url).unwrap();
+            let mut tried = servers.in_order(items.clone());
+            assert_eq!(tried != items, are_shuffled, "{url}: {tried:?}");
+            tried.sort_unstable();
+            assert_eq!(tried, items);
         }
     }
 

@@ -11,12 +11,12 @@ use keywheel_connection::{
 };
 use keywheel_core::{Clock, Entropy, SystemClock, SystemEntropy};
 
-use crate::Child;
 use crate::load::{pause, random, transient};
+use crate::{Child, cases};
 
 /// Lets sixteen claimers in four processes claim all of a store's `rows` due connections, and checks that each
-/// was claimed, and with each fence once, and that no process was left with hardly any. `test` is the process:
-/// it runs [`claim_with_others`].
+/// was claimed, and with each fence once, and in the full run that no process was left with hardly any. `test`
+/// is the process: it runs [`claim_with_others`].
 ///
 /// # Panics
 ///
@@ -33,9 +33,10 @@ pub fn check_claimers_in_four_processes(test: &str, argument: &str, rows: usize)
         "{rows} rows, claims of the four processes: {:?}",
         claims.each_ref().map(Vec::len)
     );
+    // A quarter would be fair. Few rows are gone before a process that the system starts late claims any.
+    let least = cases(0, 1) as usize * rows / 50;
     for claims in &claims {
-        // A quarter would be fair.
-        assert!(claims.len() >= rows / 50, "a process was starved");
+        assert!(claims.len() >= least, "a process was starved");
     }
     let claims: Vec<_> = claims.iter().flatten().map(|line| claim(line)).collect();
     check_claims(&claims, rows);

@@ -128,3 +128,22 @@ async fn what_was_claimed_is_not_lost_where_leases_of_the_future_cant_be_ended()
     let tries = database.psql("SELECT last_value FROM tries");
     assert_eq!(tries.trim(), "4");
 }
+
+/// Which a role for a service often has, and the whole table is looked at.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_may_take_longer_than_statements_of_its_role() {
+    let (database, store, [first, _]) = with_a_lease_of_tomorrow().await;
+    let other = rows::session(&database).await;
+    let lock = format!("BEGIN; SELECT FROM keywheel.due WHERE id = '{first}' FOR UPDATE");
+    other.batch_execute(&lock).await.unwrap();
+    let name = database.name();
+    database.psql(&format!(
+        "ALTER DATABASE {name} SET statement_timeout = '1s'"
+    ));
+
+    claim(&store).await;
+
+    rows::wait_for_blocked_for(&database, Duration::from_secs(2)).await;
+    other.batch_execute("COMMIT").await.unwrap();
+    claim_until(&store, first).await;
+}

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::ConnectionStore;
 use keywheel_connection::conformance::sample;
 use keywheel_postgres::PostgresStore;
-use keywheel_testkit::{TestDatabase, fixture};
+use keywheel_testkit::{PostgresServer, TestDatabase, fixture};
 use tokio::time::timeout;
 use tokio_postgres::{Client, NoTls};
 
@@ -23,8 +23,11 @@ pub(crate) fn run(database: &TestDatabase, sql: &str) {
 
 /// Somebody else's connection to the database, which lasts until it is dropped.
 pub(crate) async fn session(database: &TestDatabase) -> Client {
-    let url = database.url();
-    let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    session_at(&database.url()).await
+}
+
+pub(crate) async fn session_at(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     tokio::spawn(connection);
     client
 }
@@ -48,6 +51,50 @@ pub(crate) async fn wait_for_blocked(database: &TestDatabase, count: i64) {
         .expect("nobody waits");
 }
 
+/// Waits until somebody waits for what others have locked, in the session's database or another one of its server.
+pub(crate) async fn wait_for_lock(session: &Client) {
+    let blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    let wait = async {
+        while session
+            .query_one(blocked, &[])
+            .await
+            .unwrap()
+            .get::<_, i64>(0)
+            == 0
+        {}
+    };
+    timeout(Duration::from_secs(60), wait)
+        .await
+        .expect("nobody waits");
+}
+
+/// Waits until a statement has waited for so long for what others have locked.
+pub(crate) async fn wait_for_blocked_for(database: &TestDatabase, time: Duration) {
+    let session = session(database).await;
+    session
+        .batch_execute("SET statement_timeout = 0")
+        .await
+        .unwrap();
+    let blocked = format!(
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE wait_event_type = 'Lock' AND datname = current_database()
+             AND clock_timestamp() - query_start > '{} ms'",
+        time.as_millis()
+    );
+    let wait = async {
+        while session
+            .query_one(&blocked, &[])
+            .await
+            .unwrap()
+            .get::<_, i64>(0)
+            == 0
+        {}
+    };
+    timeout(Duration::from_secs(60), wait)
+        .await
+        .expect("nobody waits so long");
+}
+
 /// Waits until the sessions of all stores have ended.
 pub(crate) async fn wait_until_closed(database: &TestDatabase) {
     let session = session(database).await;
@@ -57,6 +104,23 @@ pub(crate) async fn wait_until_closed(database: &TestDatabase) {
     timeout(Duration::from_secs(60), wait)
         .await
         .expect("a session stays");
+}
+
+/// Lets a server accept writes or not. Sessions go on, and see it at their next statement.
+pub(crate) async fn set_read_only(server: &PostgresServer, mode: &str) {
+    // Which a read-only server allows.
+    let set = format!("ALTER SYSTEM SET default_transaction_read_only = {mode}");
+    server.psql("postgres", &set);
+    server.psql("postgres", "SELECT pg_reload_conf()");
+    let wait = async {
+        let show = "SHOW default_transaction_read_only";
+        while server.psql("postgres", show).trim() != mode {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(60), wait)
+        .await
+        .expect("the server keeps its settings");
 }
 
 /// Lets the stores' clock show another time than the server's.
