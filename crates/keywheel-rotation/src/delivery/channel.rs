@@ -8,6 +8,9 @@ use super::{EventHandler, HandleError};
 ///
 /// An event counts as delivered once it is in the channel: what a receiver has not taken out when its
 /// process ends is lost to it. Use an [`EventHandler`] of your own where that matters.
+///
+/// It reads the events that its version knows, and gives up on those of a later one after a few minutes: where
+/// versions run side by side, `redeliver` after the upgrade.
 #[derive(Clone, Debug)]
 pub struct EventChannel {
     sender: mpsc::Sender<Event>,
