@@ -35,7 +35,7 @@ use crate::{ConnectionId, Namespace, read};
 ///
 /// It is asynchronous because a key management service may be behind it. [`KeyRing`] is the one with
 /// keys of your own, and answers at once: that is why this returns [`Sealing`], and not the boxed futures of
-/// `async_trait`, which for a secret of a kilobyte take a twentieth of the time.
+/// `async_trait`.
 pub trait Sealer: Debug + Send + Sync {
     /// Seals `secret` for `context` with the present key.
     ///
