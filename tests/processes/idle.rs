@@ -1,7 +1,7 @@
 use std::fs;
 use std::time::Duration;
 
-use keywheel_testkit::{cases, fixture};
+use keywheel_testkit::{cases, figure, fixture};
 use tokio::process::Child;
 use tokio::time::{Instant, sleep};
 
@@ -33,9 +33,12 @@ async fn idle_connections_cost_a_worker_no_memory() {
     let anew = memory(&worker);
 
     let whole = reads(&fleet).whole - before.whole;
-    println!(
-        "memory of a worker with one idle connection: {alone} kB; with {count}: {among} kB, started among them \
-         {anew} kB; reads of the whole table: {whole}"
+    figure(
+        "idle connections",
+        &format!(
+            "memory of a worker with one idle connection: {alone} kB; with {count}: {among} kB, started among them \
+             {anew} kB; reads of the whole table: {whole}"
+        ),
     );
     // Once, when it opened the store, for what a clock that was set back has left.
     assert!(whole <= 1, "{whole}");

@@ -1,5 +1,6 @@
 //! What no caller of the store can see or do.
 
+use std::ops::RangeBounds;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -32,40 +33,32 @@ pub(crate) async fn session_at(url: &str) -> Client {
     client
 }
 
+/// Asks for a number until it is one of these.
+async fn wait_until(
+    session: &Client,
+    sql: &str,
+    numbers: impl RangeBounds<i64> + Send + Sync,
+    otherwise: &str,
+) {
+    let number = async || session.query_one(sql, &[]).await.unwrap().get(0);
+    let wait = async { while !numbers.contains(&number().await) {} };
+    timeout(Duration::from_secs(60), wait)
+        .await
+        .expect(otherwise);
+}
+
 /// Waits until so many transactions wait for what others have locked.
 pub(crate) async fn wait_for_blocked(database: &TestDatabase, count: i64) {
     let session = session(database).await;
     let blocked = "SELECT count(*) FROM pg_stat_activity
                    WHERE wait_event_type = 'Lock' AND datname = current_database()";
-    let wait = async {
-        while session
-            .query_one(blocked, &[])
-            .await
-            .unwrap()
-            .get::<_, i64>(0)
-            < count
-        {}
-    };
-    timeout(Duration::from_secs(60), wait)
-        .await
-        .expect("nobody waits");
+    wait_until(&session, blocked, count.., "nobody waits").await;
 }
 
 /// Waits until somebody waits for what others have locked, in the session's database or another one of its server.
 pub(crate) async fn wait_for_lock(session: &Client) {
     let blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted";
-    let wait = async {
-        while session
-            .query_one(blocked, &[])
-            .await
-            .unwrap()
-            .get::<_, i64>(0)
-            == 0
-        {}
-    };
-    timeout(Duration::from_secs(60), wait)
-        .await
-        .expect("nobody waits");
+    wait_until(session, blocked, 1.., "nobody waits").await;
 }
 
 /// Waits until a statement has waited for so long for what others have locked.
@@ -81,18 +74,7 @@ pub(crate) async fn wait_for_blocked_for(database: &TestDatabase, time: Duration
              AND clock_timestamp() - query_start > '{} ms'",
         time.as_millis()
     );
-    let wait = async {
-        while session
-            .query_one(&blocked, &[])
-            .await
-            .unwrap()
-            .get::<_, i64>(0)
-            == 0
-        {}
-    };
-    timeout(Duration::from_secs(60), wait)
-        .await
-        .expect("nobody waits so long");
+    wait_until(&session, &blocked, 1.., "nobody waits so long").await;
 }
 
 /// Waits until the sessions of all stores have ended.
@@ -100,10 +82,7 @@ pub(crate) async fn wait_until_closed(database: &TestDatabase) {
     let session = session(database).await;
     let open = "SELECT count(*) FROM pg_stat_activity
                 WHERE application_name = 'keywheel' AND datname = current_database()";
-    let wait = async { while session.query_one(open, &[]).await.unwrap().get::<_, i64>(0) > 0 {} };
-    timeout(Duration::from_secs(60), wait)
-        .await
-        .expect("a session stays");
+    wait_until(&session, open, ..=0, "a session stays").await;
 }
 
 /// Lets a server accept writes or not. Sessions go on, and see it at their next statement.

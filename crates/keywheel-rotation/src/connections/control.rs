@@ -262,7 +262,6 @@ impl Connections {
                 (None, None) => Err(ConnectionError::state("no rotation runs")),
                 (None, Some(request)) => {
                     rotation.request = None;
-                    end_mint_trouble(rotation);
                     Ok(Some(EventKind::Withdrawn {
                         rotation: request.id,
                         key_id: None,
@@ -369,15 +368,6 @@ fn hurry(rotation: &mut Rotation, cause: Cause) -> bool {
         request.cause = cause;
     }
     true
-}
-
-/// A mint that failed before its rotation began may never be tried again, so that nothing would end its
-/// trouble. If it is, and fails again, the trouble comes back.
-fn end_mint_trouble(rotation: &mut Rotation) -> bool {
-    let begun = rotation.run.is_some();
-    let trouble = &mut rotation.trouble;
-    let ended = trouble.take_if(|trouble| !begun && trouble.step == "mint");
-    ended.is_some()
 }
 
 fn retry_now(rotation: &mut Rotation, now: DateTime<Utc>) -> bool {
