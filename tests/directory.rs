@@ -30,6 +30,8 @@ struct Inner {
 struct State {
     secrets: Vec<Entry>,
     lag: Lag,
+    /// How long a call takes.
+    call: Duration,
     mint_calls: Vec<Marker>,
     scripted: Vec<(&'static str, IssuerErrorKind)>,
     /// Calls that fail until somebody corrects it.
@@ -108,6 +110,11 @@ impl Directory {
     /// Sets how long replicas take to agree.
     pub fn set_lag(&self, lag: Lag) {
         self.state().lag = lag;
+    }
+
+    /// Sets how long a call takes.
+    pub fn set_call(&self, takes: Duration) {
+        self.state().call = takes;
     }
 
     /// Makes the next call of that name fail, before it has any effect.
@@ -311,6 +318,10 @@ impl Directory {
         mut effect: impl FnMut() -> Result<T, IssuerError> + Send,
     ) -> Result<T, IssuerError> {
         let fate = self.0.effects.begin(name).await;
+        let takes = self.state().call;
+        if !takes.is_zero() {
+            tokio::time::sleep(takes).await;
+        }
         if fate == Some(Fate::Refused) {
             return Err(error(IssuerErrorKind::Unavailable));
         }

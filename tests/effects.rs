@@ -4,8 +4,9 @@ use tokio::sync::Notify;
 
 /// Counts effects, and decides the fate of each.
 ///
-/// An effect is a call that leaves the process: a mint, a removal, a proof, a read, a save. Clones share
-/// the count.
+/// An effect is a call that leaves the process: a mint, a removal, a proof, a read, a save. Claims, leases,
+/// renewals and releases are effects too and have fates of their own, counted apart: how many there are depends
+/// on who drives, and on how long calls take. Clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub struct Effects(Arc<Inner>);
 
@@ -25,6 +26,8 @@ struct State {
     down: bool,
     names: Vec<&'static str>,
     failing_loads: u32,
+    holds: Vec<&'static str>,
+    planned_hold: Option<(usize, Fate)>,
 }
 
 /// What becomes of an effect.
@@ -38,7 +41,8 @@ pub enum Fate {
     AnswerLost,
     /// It does not take place, and that is what the answer says.
     Refused,
-    /// It takes place twice, as when something on the way repeats a request. Not for mints and saves.
+    /// It takes place twice, as when something on the way repeats a request, and the second answer arrives.
+    /// Not for mints and saves.
     Twice,
     /// The process is held up before it, until [`Effects::let_go`].
     Stall,
@@ -88,6 +92,12 @@ impl Effects {
         self.state().named = Some((name, fate));
     }
 
+    /// Plans the fate of the n-th claim, lease, renewal or release from now, counted from 0.
+    pub fn plan_hold(&self, n: usize, fate: Fate) {
+        let mut state = self.state();
+        state.planned_hold = Some((state.holds.len() + n, fate));
+    }
+
     /// Makes every save fail from now on.
     pub fn store_is_down(&self) {
         self.state().down = true;
@@ -101,7 +111,7 @@ impl Effects {
     /// Forgets the plan.
     pub fn forgive(&self) {
         let mut state = self.state();
-        (state.plan, state.named) = (None, None);
+        (state.plan, state.named, state.planned_hold) = (None, None, None);
     }
 
     /// Makes the next reads of a record fail: reads are not counted among the effects.
@@ -129,6 +139,12 @@ impl Effects {
         self.state().names.clone()
     }
 
+    /// Returns the names of the claims, leases, renewals and releases.
+    #[must_use]
+    pub fn holds(&self) -> Vec<&'static str> {
+        self.state().holds.clone()
+    }
+
     /// Counts an effect and returns its fate. Stops here when that is its fate.
     pub async fn begin(&self, name: &'static str) -> Option<Fate> {
         let fate = {
@@ -138,6 +154,30 @@ impl Effects {
             state.names.push(name);
             state.fate(n, name)
         };
+        self.meet(fate).await
+    }
+
+    /// The same for a claim, a lease, a renewal or a release.
+    pub(crate) async fn begin_hold(&self, name: &'static str) -> Option<Fate> {
+        let fate = {
+            let mut state = self.state();
+            let n = state.holds.len();
+            state.holds.push(name);
+            state
+                .planned_hold
+                .and_then(|(at, fate)| (at == n).then_some(fate))
+        };
+        self.meet(fate).await
+    }
+
+    /// The last claim found nothing that was due: a worker makes thousands of them.
+    pub(crate) fn claimed_nothing(&self) {
+        if let Some(last) = self.state().holds.last_mut() {
+            *last = "idle claim";
+        }
+    }
+
+    async fn meet(&self, fate: Option<Fate>) -> Option<Fate> {
         match fate {
             Some(Fate::StopBefore) => self.stop().await,
             Some(Fate::Stall) => {

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
@@ -8,6 +9,7 @@ use keywheel_connection::{
 use keywheel_core::{ClientId, ClientSecret, Clock, KeyId, Secret};
 use keywheel_rotation::{
     Connections, NewConnection, NewManaged, Policy, Rotator, RotatorParts, Sinks, Status, Waiting,
+    Worker, WorkerOptions,
 };
 use keywheel_schedule::Schedule;
 use keywheel_testkit::{SeededEntropy, TokioClock};
@@ -258,6 +260,27 @@ impl Rig {
         let rotator = self.rotator();
         let driven = Box::pin(rotator.drive(id, deadline, settled)).await;
         driven.expect("the store is well in the end")
+    }
+
+    /// Works as a worker does, until nothing is unfinished or `span` has passed.
+    pub async fn work(&self, id: ConnectionId, span: TimeDelta) {
+        let deadline = self.clock.now() + span;
+        let over = async {
+            while self.clock.now() < deadline && !self.is_over(id).await {
+                self.pass(TimeDelta::minutes(5)).await;
+            }
+        };
+        let mut options = WorkerOptions::default();
+        // There are days to get through.
+        options.poll = Duration::from_mins(5);
+        let worker = Worker::new(self.rotator()).options(options);
+        Box::pin(worker.run(over)).await;
+    }
+
+    /// Whether nothing is unfinished, or the connection deleted.
+    async fn is_over(&self, id: ConnectionId) -> bool {
+        let stored = self.store.load(id).await.expect("memory does not fail");
+        stored.is_none_or(|stored| self.is_settled(&stored.connection))
     }
 
     fn is_settled(&self, connection: &Connection) -> bool {

@@ -11,7 +11,7 @@ use keywheel_connection::{
 
 use crate::{Effects, Fate, Watch};
 
-/// A memory store whose writes have fates, and that checks the invariants after each.
+/// A memory store whose writes have fates, claims and leases included, and that checks the invariants after each.
 #[derive(Clone)]
 pub struct WatchedStore {
     inner: MemoryStore,
@@ -28,6 +28,35 @@ impl WatchedStore {
             effects,
             watch,
         }
+    }
+
+    /// Carries out a claim, a lease, a renewal or a release with its fate.
+    async fn hold<T, F>(
+        &self,
+        name: &'static str,
+        call: impl Fn() -> F + Send + Sync,
+    ) -> Result<T, StoreError>
+    where
+        T: Send,
+        F: Future<Output = Result<T, StoreError>> + Send,
+    {
+        let fate = self.effects.begin_hold(name).await;
+        if fate == Some(Fate::Refused) {
+            return Err(unavailable());
+        }
+        if fate == Some(Fate::Twice) {
+            drop(call().await);
+        }
+        let answer = call().await;
+        if fate.is_some() {
+            // A lease changes nothing that the others did not leave so.
+            self.watch.check();
+        }
+        self.effects.end(fate).await;
+        if fate == Some(Fate::AnswerLost) {
+            return Err(unavailable());
+        }
+        answer
     }
 }
 
@@ -97,7 +126,8 @@ impl ConnectionStore for WatchedStore {
         holder: Holder,
         span: Duration,
     ) -> Result<Claimed, StoreError> {
-        self.inner.lease(id, holder, span).await
+        self.hold("lease", || self.inner.lease(id, holder, span))
+            .await
     }
 
     async fn claim_due(
@@ -106,15 +136,20 @@ impl ConnectionStore for WatchedStore {
         limit: u32,
         span: Duration,
     ) -> Result<Vec<Claimed>, StoreError> {
-        self.inner.claim_due(holder, limit, span).await
+        let claim = || self.inner.claim_due(holder, limit, span);
+        let claimed = self.hold("claim", claim).await?;
+        if claimed.is_empty() {
+            self.effects.claimed_nothing();
+        }
+        Ok(claimed)
     }
 
     async fn renew(&self, lease: &Lease, span: Duration) -> Result<(), StoreError> {
-        self.inner.renew(lease, span).await
+        self.hold("renew", || self.inner.renew(lease, span)).await
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        self.inner.release(lease).await
+        self.hold("release", || self.inner.release(lease)).await
     }
 
     async fn entries(

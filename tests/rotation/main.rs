@@ -7,6 +7,7 @@ mod calm;
 mod certificates;
 mod faults;
 mod found;
+mod leases;
 mod matrix;
 mod strays;
 mod table;

@@ -134,7 +134,7 @@ async fn wherever_it_stops_twice_nothing_is_lost() {
     }
 }
 
-fn lags() -> [Lag; 2] {
+pub(crate) fn lags() -> [Lag; 2] {
     [
         Lag::default(),
         Lag {
@@ -144,7 +144,7 @@ fn lags() -> [Lag; 2] {
     ]
 }
 
-async fn begin(way: &Way, lag: Lag) -> (Rig, ConnectionId) {
+pub(crate) async fn begin(way: &Way, lag: Lag) -> (Rig, ConnectionId) {
     let (rig, _, _) = Rig::new(42).with_sinks();
     rig.directory.set_lag(lag);
     let id = (way.begin)(&rig).await;
@@ -168,11 +168,11 @@ async fn run(way: &Way, lag: Lag, planned: Option<(usize, Fate)>) -> usize {
 }
 
 /// Drives as one process does, until it is done or stops.
-async fn stopped(rig: &Rig, id: ConnectionId) {
+pub(crate) async fn stopped(rig: &Rig, id: ConnectionId) {
     let _ = rig.effects.run(rig.settle(id, TimeDelta::hours(30))).await;
 }
 
-async fn finish(way: &Way, rig: &Rig, id: ConnectionId, what: &str) {
+pub(crate) async fn finish(way: &Way, rig: &Rig, id: ConnectionId, what: &str) {
     // A deletion waits until no marker of its own can turn up any more.
     let left = rig.settle(id, TimeDelta::hours(30)).await;
     match way.generation {

@@ -1,9 +1,10 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use keywheel_connection::{Connection, ConnectionId, StoreErrorKind};
+use keywheel_connection::{Connection, ConnectionId, StoreError, StoreErrorKind};
 use tokio::time::sleep;
 
+use super::save::{a_moment, is_to_be_repeated};
 use super::{Advance, RotateError, Rotator, Work};
 use crate::{Step, Waiting, decide};
 
@@ -24,7 +25,7 @@ impl Rotator {
         done: impl Fn(&Connection) -> bool + Send + Sync,
     ) -> Result<Option<Waiting>, RotateError> {
         loop {
-            let until = match self.lease(id).await {
+            let until = match self.lease_at_last(id).await {
                 Ok(mut work) => match self.advance_until(&mut work, deadline, &done).await? {
                     None => return Ok(None),
                     Some((None, why)) => return Ok(Some(why)),
@@ -39,6 +40,19 @@ impl Rotator {
                 },
             };
             self.sleep_until(until).await;
+        }
+    }
+
+    /// Takes the lease; again while the store does not answer. One that was given unheard ends by itself.
+    async fn lease_at_last(&self, id: ConnectionId) -> Result<Work, StoreError> {
+        let mut failures = 0;
+        loop {
+            let leased = self.lease(id).await;
+            match &leased {
+                Err(error) if is_to_be_repeated(error, failures) => {}
+                _ => return leased,
+            }
+            a_moment(&mut failures).await;
         }
     }
 

@@ -85,13 +85,12 @@ impl Rotator {
             let save = Save::new(&change.connection, work.version, &change.news.entries)
                 .wake_at(change.wake_at)
                 .under(&work.lease, change.lease);
-            match self.parts().store.save(save).await {
-                Err(error) if error.kind() == StoreErrorKind::Unavailable && failures < 5 => {
-                    sleep(Duration::from_millis(100 << failures)).await;
-                    failures += 1;
-                }
-                saved => return saved,
+            let saved = self.parts().store.save(save).await;
+            match &saved {
+                Err(error) if is_to_be_repeated(error, failures) => {}
+                _ => return saved,
             }
+            a_moment(&mut failures).await;
         }
     }
 
@@ -110,10 +109,7 @@ impl Rotator {
                 .deleting();
             match self.parts().store.save(save).await {
                 Ok(_) => break,
-                Err(error) if error.kind() == StoreErrorKind::Unavailable && failures < 5 => {
-                    sleep(Duration::from_millis(100 << failures)).await;
-                    failures += 1;
-                }
+                Err(error) if is_to_be_repeated(&error, failures) => a_moment(&mut failures).await,
                 // The save that got no answer was made.
                 Err(error) if error.kind() == StoreErrorKind::NotFound && failures > 0 => break,
                 Err(error) => return Err(error.into()),
@@ -209,6 +205,17 @@ impl Rotator {
         }
         self.commit(work, None).await
     }
+}
+
+/// Whether to ask a store again that did not answer.
+pub(super) fn is_to_be_repeated(error: &StoreError, failures: u32) -> bool {
+    error.kind() == StoreErrorKind::Unavailable && failures < 5
+}
+
+/// Waits before a store is asked again, for longer each time.
+pub(super) async fn a_moment(failures: &mut u32) {
+    sleep(Duration::from_millis(100 << *failures)).await;
+    *failures += 1;
 }
 
 /// Which steps are saved together with an outcome.
