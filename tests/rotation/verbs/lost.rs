@@ -1,10 +1,14 @@
 //! What people ask for, stopped at every effect or without an answer, and asked for again as the verbs' docs
 //! say. The invariants are checked after every effect.
 
+use std::error::Error;
+
 use chrono::TimeDelta;
-use keywheel_connection::{ConnectionId, ConnectionStore, Namespace};
+use keywheel_connection::{
+    ConnectionId, ConnectionStore, EventKind, Namespace, StoreError, StoreErrorKind,
+};
 use keywheel_core::Cloud;
-use keywheel_rotation::{ConnectionError, ConnectionErrorKind, NewConnection};
+use keywheel_rotation::{ConnectionError, ConnectionErrorKind, Farewell, NewConnection};
 use workspace_tests::{Fate, Foreign, Rig, ours, secret, settings};
 
 use super::me;
@@ -72,6 +76,66 @@ async fn a_credential_that_is_changed_at_any_fate_is_changed_once() {
     }
 }
 
+/// Which secrets live on is told by the journal too, to whoever got no answer.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_left_at_any_fate_is_gone_once_and_names_what_lives_on() {
+    for fate in Fate::ALL {
+        for at in 0.. {
+            let rig = Rig::new(305);
+            let id = rig.rotating(settings()).await;
+            let current = rig.status(id).await.key_id.unwrap();
+            let (asked, calls) = met(&rig, (at, fate), delete(&rig, id, Farewell::Leave)).await;
+            if calls <= at {
+                break;
+            }
+            if asked != Some(true) {
+                let again = delete(&rig, id, Farewell::Leave).await;
+                again.or_else(gone).unwrap();
+            }
+
+            assert!(rig.store.load(id).await.unwrap().is_none());
+            rig.watch.check();
+            assert!(rig.directory.has(current), "{fate:?} at {at}");
+            let events = rig.events(id).await.into_iter().map(|event| event.kind);
+            let left: Vec<_> = events
+                .filter_map(|kind| match kind {
+                    EventKind::ConnectionDeleted { left, .. } => Some(left),
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(left, [vec![current]], "{fate:?} at {at}");
+            let again = delete(&rig, id, Farewell::Leave).await.unwrap_err();
+            assert!(!again.is_transient(), "{again}");
+        }
+    }
+}
+
+/// The answer of Graph is lost after the store's.
+#[tokio::test(start_paused = true)]
+async fn a_connection_whose_secrets_are_revoked_at_any_fate_is_gone_with_them() {
+    for fate in Fate::ALL {
+        for at in 0.. {
+            let rig = Rig::new(306);
+            let id = rig.rotating(settings()).await;
+            let (asked, calls) = met(&rig, (at, fate), delete(&rig, id, Farewell::Revoke)).await;
+            if calls <= at {
+                break;
+            }
+            if asked != Some(true) {
+                delete(&rig, id, Farewell::Revoke).await.unwrap();
+            }
+
+            for lost in [Fate::AnswerLost, Fate::StopAfter] {
+                rig.effects.plan_named("remove", lost);
+                let _ = rig.effects.run(rig.settle(id, TimeDelta::hours(3))).await;
+                rig.effects.forgive();
+            }
+            rig.settle(id, TimeDelta::hours(30)).await;
+            rig.assert_deleted(id, &format!("{fate:?} at {at}")).await;
+        }
+    }
+}
+
 /// Whoever holds on to what was validated may store it as often as they like.
 #[tokio::test(start_paused = true)]
 async fn what_was_validated_is_stored_once_however_often_it_is_asked_for() {
@@ -128,6 +192,20 @@ async fn change(rig: &Rig, id: ConnectionId, given: &Foreign) -> Result<(), Conn
     let (text, actor) = (secret(&given.text), me());
     let changed = connections.change_credential(id, place, &text, Some(given.key_id), &actor);
     changed.await.map(drop)
+}
+
+async fn delete(rig: &Rig, id: ConnectionId, farewell: Farewell) -> Result<(), ConnectionError> {
+    let left = rig.connections().delete(id, farewell, &me()).await;
+    left.map(drop)
+}
+
+/// That the connection is not there says that it was deleted.
+fn gone(error: ConnectionError) -> Result<(), ConnectionError> {
+    let source = error
+        .source()
+        .and_then(|source| source.downcast_ref::<StoreError>());
+    let gone = source.is_some_and(|error| error.kind() == StoreErrorKind::NotFound);
+    if gone { Ok(()) } else { Err(error) }
 }
 
 fn taken(error: ConnectionError) -> Result<(), ConnectionError> {

@@ -27,7 +27,9 @@ impl Connections {
     ///
     /// # Errors
     ///
-    /// Returns an error when the connection does not exist or the store fails.
+    /// Returns an error when the connection does not exist or the store fails. When the store does not answer,
+    /// the connection may be deleted all the same: delete it again. That it does not exist any more says that it
+    /// was, and the last entry of its journal names what lives on.
     pub async fn delete(
         &self,
         id: ConnectionId,
