@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
-    Actor, Connection, ConnectionId, Entry, EventKind, Held, Rotation, Save, StoreError,
-    StoreErrorKind, Versioned,
+    Actor, Connection, ConnectionId, ConnectionStoreExt, Entry, EventKind, Held, Rotation, Save,
+    StoreError, StoreErrorKind, Versioned,
 };
 
 pub use self::control::{Disabled, Requested};
@@ -23,6 +23,7 @@ pub(crate) use self::leave::strays;
 pub use self::read::LiveSecrets;
 use crate::apply::recovered;
 use crate::decide::is_moot;
+use crate::history::{broken_at, verified};
 use crate::rotator::wake_at;
 use crate::{History, Plan, Policy, RotatorParts, Status};
 
@@ -59,27 +60,22 @@ impl Connections {
 
     /// Reads what happened to a connection, rotation by rotation. It outlives the connection.
     ///
+    /// A journal that was meddled with is told as it stands, and [`History::broken`] says from where on that is
+    /// not to be relied on.
+    ///
     /// # Errors
     ///
     /// Returns an error when the journal can't be read.
     pub async fn history(&self, id: ConnectionId) -> Result<History> {
+        let store = self.parts.store.as_ref();
         let mut history = History::default();
-        let mut after = 0;
-        loop {
-            let page = self.parts.store.journal(id, after, 500).await?;
-            let Some(last) = page.last() else {
-                return Ok(history);
-            };
-            let last = last.seq;
-            for entry in &page {
-                history.add(entry);
-            }
-            // Only of a journal that was meddled with, which `verify` says.
-            if last <= after {
-                return Ok(history);
-            }
-            after = last;
+        for entry in store.whole_journal(id).await? {
+            history.add(&entry);
         }
+        if let Err(error) = verified(store, id).await {
+            history.broken = Some(broken_at(&error).ok_or(error)?);
+        }
+        Ok(history)
     }
 
     /// Says what a rotation that began now would do: every call, with key ids, and when. Nothing is done.

@@ -1,5 +1,10 @@
+use std::error::Error;
+
 use chrono::{DateTime, TimeDelta, Utc};
-use keywheel_connection::{Actor, Cause, Entry, Event, EventKind, RotationId};
+use keywheel_connection::{
+    Actor, BrokenJournal, Cause, ConnectionId, ConnectionStore, ConnectionStoreExt, Entry, Event,
+    EventKind, RotationId, StoreError,
+};
 use keywheel_core::KeyId;
 use serde::Serialize;
 
@@ -11,6 +16,10 @@ pub struct History {
     pub rotations: Vec<PastRotation>,
     /// How many entries could not be read: damaged, or written by a newer version.
     pub unreadable: u64,
+    /// The number of the first entry that is not as it was written: changed, removed or moved. What is told
+    /// here is what stands there now, and is not to be relied on from that number on: compare with a backup,
+    /// or with what left through the outbox. `None` for a journal that is whole.
+    pub broken: Option<u64>,
 }
 
 /// One rotation as it went.
@@ -97,6 +106,24 @@ impl History {
             rotation.add(event, body);
         }
     }
+}
+
+/// Refuses a journal that was meddled with. A connection that never was or whose record can't be read has no
+/// head to compare with: others say so.
+pub(crate) async fn verified(
+    store: &dyn ConnectionStore,
+    id: ConnectionId,
+) -> Result<(), StoreError> {
+    match store.verify(id).await {
+        Err(error) if broken_at(&error).is_some() || error.is_transient() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The number of the first entry that is not as it was written, if that is what the error says.
+pub(crate) fn broken_at(error: &StoreError) -> Option<u64> {
+    let source = error.source()?.downcast_ref::<BrokenJournal>()?;
+    Some(source.seq())
 }
 
 impl PastRotation {

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::window::Window;
 use super::{DeadLetter, EventHandler};
+use crate::history::verified;
 
 /// Takes events from the outbox to an [`EventHandler`]: at least once, and of each connection in order.
 ///
@@ -187,12 +188,16 @@ impl EventDelivery {
     ///
     /// # Errors
     ///
-    /// Returns the store's error when the journal can't be read.
+    /// Returns the store's error when the journal can't be read, and
+    /// [`Corrupt`](keywheel_connection::StoreErrorKind::Corrupt) with the number of the first entry that is not
+    /// as it was written, if there is one: nothing is sent then, because a receiver would take what somebody put
+    /// there for what happened.
     pub async fn redeliver(&self, id: ConnectionId, after: u64) -> Result<u64, StoreError> {
+        verified(self.store.as_ref(), id).await?;
         let mut last = after;
         loop {
             let page = self.store.journal(id, last, 100).await?;
-            // None after it, but in a journal that was meddled with.
+            // None after it, but in a journal that was meddled with since it was verified.
             if page.last().is_none_or(|entry| entry.seq <= last) {
                 return Ok(last);
             }

@@ -5,6 +5,7 @@ mod crowd;
 mod delivery;
 mod directory;
 mod fleet;
+mod meddled;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod shaky;

@@ -1,5 +1,5 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +11,7 @@ use keywheel_connection::{
 };
 use tokio::sync::Notify;
 
-/// A memory store that can go away, and that gives hints.
+/// A memory store that can go away, that gives hints, and whose journals can be meddled with.
 #[derive(Clone, Debug)]
 pub(crate) struct Shaky(Arc<Inner>);
 
@@ -21,7 +21,11 @@ struct Inner {
     away: AtomicBool,
     claims: AtomicUsize,
     due: Notify,
+    meddling: Mutex<Option<Meddling>>,
 }
+
+/// What somebody with access to the database did to a journal.
+pub(crate) type Meddling = fn(&mut Vec<Entry>);
 
 impl Shaky {
     pub(crate) fn new(store: MemoryStore) -> Self {
@@ -30,11 +34,24 @@ impl Shaky {
             away: AtomicBool::default(),
             claims: AtomicUsize::default(),
             due: Notify::new(),
+            meddling: Mutex::default(),
         }))
     }
 
     pub(crate) fn set_away(&self, away: bool) {
         self.0.away.store(away, Ordering::Relaxed);
+    }
+
+    /// Lets every journal be read as if it were stored so.
+    pub(crate) fn meddle(&self, meddling: Meddling) {
+        *self.meddling() = Some(meddling);
+    }
+
+    fn meddling(&self) -> MutexGuard<'_, Option<Meddling>> {
+        self.0
+            .meddling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn hint(&self) {
@@ -131,7 +148,14 @@ impl ConnectionStore for Shaky {
         after: u64,
         limit: u32,
     ) -> Result<Vec<Entry>, StoreError> {
-        self.get()?.journal(id, after, limit).await
+        let Some(meddling) = *self.meddling() else {
+            return self.get()?.journal(id, after, limit).await;
+        };
+        let mut entries = self.get()?.journal(id, 0, u32::MAX).await?;
+        meddling(&mut entries);
+        entries.retain(|entry| after == 0 || entry.seq > after);
+        entries.truncate(limit as usize);
+        Ok(entries)
     }
 
     async fn entries(
