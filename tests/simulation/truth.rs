@@ -449,18 +449,20 @@ impl State {
         }
     }
 
-    /// A sink that was given the secret of a rotation that was given up gets the current one again.
+    /// What a sink must have before it is used stays until the sink has another one.
     fn held_by_a_sink(&self, record: &Record, secret: &Secret) -> Option<&'static str> {
         let rotation = record.rotation()?;
-        let aborted =
-            |debt: &Debt| debt.key_id == secret.key_id && debt.reason == DebtReason::Aborted;
-        if record.restored.is_some() || !rotation.debts.iter().any(aborted) {
+        let given_up = |debt: &Debt| {
+            let reasons = [DebtReason::Aborted, DebtReason::Superseded];
+            debt.key_id == secret.key_id && reasons.contains(&debt.reason)
+        };
+        let excused = record.restored.is_some() || rotation.farewell.is_some();
+        if excused || !rotation.debts.iter().any(given_up) {
             return None;
         }
         let mut shelves = self.truth.shelves.iter();
         let held = shelves.find(|(sink, of, text, _)| {
-            let told = rotation.deliveries.iter().all(|d| d.sink != *sink);
-            *of == record.connection.id && *text == secret.text && told
+            *sink == BEFORE && *of == record.connection.id && *text == secret.text
         });
         held.map(|(sink, ..)| *sink)
     }

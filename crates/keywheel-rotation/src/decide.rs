@@ -218,7 +218,7 @@ fn effect_or_wait(
     policy: &Policy,
 ) -> Step {
     let agenda = [
-        retire(rotation, secrets),
+        retire(rotation, secrets, policy),
         prove(rotation, policy),
         inspect(rotation),
         deliver(rotation, policy),
@@ -251,10 +251,15 @@ fn effect_or_wait(
 
 /// The next debt to pay. Never a secret that is in use or about to be (G1), unless the connection takes
 /// its leave and nothing else is left; and, while somebody holds the rotation, not the one before either.
-fn retire(rotation: &Rotation, secrets: &Secrets) -> Option<Item> {
+fn retire(rotation: &Rotation, secrets: &Secrets, policy: &Policy) -> Option<Item> {
     let held = |debt: &Debt| debt.reason == DebtReason::Superseded && rotation.pause.is_some();
+    let told = |debt: &Debt| {
+        let replaced = matches!(debt.reason, DebtReason::Aborted | DebtReason::Superseded);
+        replaced && owes_a_sink(rotation, policy)
+    };
     let payable = |debt: &&Debt| {
-        !debt.unconfirmed && !held(debt) && !is_needed(rotation, secrets, debt.key_id)
+        let stays = debt.unconfirmed || held(debt) || told(debt);
+        !stays && !is_needed(rotation, secrets, debt.key_id)
     };
     let debt = rotation
         .debts
@@ -272,6 +277,13 @@ fn retire(rotation: &Rotation, secrets: &Secrets) -> Option<Item> {
         },
         why,
     })
+}
+
+/// Whether a sink that must have a secret before it is used does not have the current one: the credential was
+/// changed, or a rotation given up that the sink was told of. What it holds stays until it has.
+fn owes_a_sink(rotation: &Rotation, policy: &Policy) -> bool {
+    let mut deliveries = rotation.deliveries.iter();
+    deliveries.any(|delivery| policy.sinks_before.contains(&delivery.sink))
 }
 
 fn is_needed(rotation: &Rotation, secrets: &Secrets, key_id: KeyId) -> bool {

@@ -212,6 +212,27 @@ async fn p17_what_a_sink_holds_works_when_the_rotation_is_given_up() {
     assert!(!rig.directory.holds(&candidate));
 }
 
+/// The same without a grace, and the sink is away meanwhile.
+#[tokio::test(start_paused = true)]
+async fn p17_what_a_sink_holds_works_until_it_has_another_one_without_a_grace_too() {
+    let (rig, before, _) = Rig::new(719).with_sinks();
+    let id = rig.rotating(Rig::quick()).await;
+    rig.request(id, Cause::Manual).await;
+    stopped_when_published(&rig, id, Fate::StopAfter).await;
+    let candidate = before.holds().unwrap();
+    before.set_broken(true);
+
+    rig.connections().abort(id, &me()).await.unwrap();
+
+    rig.run(id, TimeDelta::hours(3)).await;
+    assert_eq!(before.holds(), Some(candidate.clone()));
+    assert!(rig.directory.holds(&candidate));
+    before.set_broken(false);
+    rig.settle(id, TimeDelta::hours(3)).await;
+    rig.assert_clean(id, 1).await;
+    assert!(!rig.directory.holds(&candidate));
+}
+
 /// The same, but an administrator removes it, and nothing is minted in its place.
 #[tokio::test(start_paused = true)]
 async fn p17_what_a_sink_holds_works_when_a_supplied_secret_is_removed() {

@@ -8,7 +8,7 @@ use keywheel_connection::{Cause, Connection, ConnectionId, Event, EventKind, Iss
 use keywheel_core::{Clock, KeyId};
 use keywheel_rotation::{Rotator, Waiting};
 use keywheel_schedule::Schedule;
-use workspace_tests::{Fate, Rig, SETTINGS_ZONE, settings};
+use workspace_tests::{Fate, Rig, SETTINGS_ZONE, secret, settings};
 
 use super::asked;
 use crate::verbs::me;
@@ -253,6 +253,83 @@ async fn p34_what_a_process_whose_clock_was_ahead_asked_for_is_looked_for_now_an
     let names = rig.effects.names().split_off(before);
     let reads = names.iter().filter(|name| **name == "inspect").count();
     assert!(reads < 200, "{reads}");
+}
+
+/// A process whose clock was half a day ahead noted a call, and ended.
+async fn noted_ahead(seed: u64) -> (Rig, ConnectionId) {
+    let (rig, id) = asked(seed).await;
+    rig.effects.plan_named("mint", Fate::StopBefore);
+    let ahead = rig.rotator_off_by(TimeDelta::hours(12));
+    let mut work = ahead.lease(id).await.unwrap();
+    let stopped = rig.effects.run(ahead.advance(&mut work)).await;
+    assert!(stopped.is_err());
+    rig.pass(TimeDelta::minutes(1)).await; // Its lease ends.
+    let mut work = ahead.lease(id).await.unwrap();
+    ahead.advance(&mut work).await.unwrap();
+    rig.pass(TimeDelta::minutes(1)).await;
+    (rig, id)
+}
+
+/// Whether that call minted is asked by the clock that it was noted by. What is in use stays in use.
+#[tokio::test(start_paused = true)]
+async fn p34_the_next_mint_waits_for_the_time_that_a_clock_which_was_ahead_noted() {
+    let (rig, id) = noted_ahead(1019).await;
+    let mints = rig.directory.mint_calls().len();
+
+    drive(&rig, &rig.rotator(), id, TimeDelta::hours(11)).await;
+
+    assert_eq!(rig.directory.mint_calls().len(), mints);
+    assert_eq!(rig.status(id).await.generation, 1);
+    rig.watch.check();
+    drive(&rig, &rig.rotator(), id, TimeDelta::hours(2)).await;
+    rig.assert_clean(id, 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p34_a_secret_that_is_supplied_does_not_wait_for_the_time_that_a_clock_noted() {
+    let (rig, id) = noted_ahead(1020).await;
+    let given = rig.directory.add_secret("by hand");
+    let (text, key_id) = (secret(&given.text), Some(given.key_id));
+    let connections = rig.connections();
+    let supplied = connections.supply_secret(id, &text, key_id, &me()).await;
+    supplied.unwrap();
+
+    drive(&rig, &rig.rotator(), id, TimeDelta::minutes(10)).await;
+
+    let status = rig.status(id).await;
+    assert_eq!((status.generation, status.key_id), (2, key_id));
+    drive(&rig, &rig.rotator(), id, TimeDelta::hours(15)).await;
+    rig.assert_clean(id, 2).await;
+}
+
+/// It is proven again at the time that was noted, and given up by what was noted. Whoever gives the rotation
+/// up need not wait.
+#[tokio::test(start_paused = true)]
+async fn p34_a_candidate_that_a_clock_which_was_ahead_saw_refused_waits_or_is_given_up() {
+    for aborts in [false, true] {
+        let (rig, id) = asked(1021).await;
+        rig.directory.deny("prove", IssuerErrorKind::Refused);
+        let ahead = rig.rotator_off_by(TimeDelta::hours(12));
+        let mut work = ahead.lease(id).await.unwrap();
+        while rig.status(id).await.candidate_key_id.is_none() {
+            ahead.advance(&mut work).await.unwrap();
+        }
+        ahead.advance(&mut work).await.unwrap();
+        rig.directory.allow_all();
+        rig.pass(TimeDelta::minutes(1)).await; // Its lease ends.
+        if aborts {
+            rig.connections().abort(id, &me()).await.unwrap();
+            drive(&rig, &rig.rotator(), id, TimeDelta::minutes(5)).await;
+            rig.request(id, Cause::Manual).await;
+        }
+
+        drive(&rig, &rig.rotator(), id, TimeDelta::hours(11)).await;
+
+        rig.watch.check();
+        assert_eq!(rig.status(id).await.generation, 1 + u64::from(aborts));
+        drive(&rig, &rig.rotator(), id, TimeDelta::hours(4)).await;
+        rig.assert_clean(id, 2).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

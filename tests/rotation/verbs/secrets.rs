@@ -267,6 +267,41 @@ async fn another_secret_of_the_same_application_keeps_what_must_be_revoked() {
     rig.assert_clean(id, 4).await;
 }
 
+/// As when a secret is supplied: whoever must have it before it is used has it before the one before goes.
+#[tokio::test(start_paused = true)]
+async fn without_a_grace_too_sinks_have_the_new_credential_before_the_old_one_goes() {
+    let (rig, before, after) = Rig::new(314).with_sinks();
+    let id = rig.rotating(Rig::quick()).await;
+    let old = rig.status(id).await.key_id.unwrap();
+    assert_eq!(before.holds(), Some(rig.directory.text(old)));
+    let given = rig.directory.add_secret("another");
+    before.set_broken(true);
+
+    assert_eq!(change(&rig, id, ours(), &given).await.unwrap(), []);
+
+    rig.run(id, TimeDelta::hours(3)).await;
+    let held = before.holds().unwrap();
+    assert!(
+        rig.directory.holds(&held),
+        "what the sink holds was revoked"
+    );
+    assert_eq!(after.holds(), Some(given.text.clone()));
+    assert!(rig.status(id).await.drift.contains(&"before".to_owned()));
+    let told = before.given().len();
+
+    before.set_broken(false);
+    rig.run(id, TimeDelta::hours(3)).await;
+
+    assert_eq!(before.given()[told], (2, given.text));
+    assert!(!rig.directory.has(old));
+    rig.assert_clean(id, 3).await;
+    let current = rig.directory.text(rig.status(id).await.key_id.unwrap());
+    assert_eq!(
+        [before.holds(), after.holds()],
+        [Some(current.clone()), Some(current)]
+    );
+}
+
 /// The secrets before it are still accepted, but nobody holds them any more.
 #[tokio::test(start_paused = true)]
 async fn a_secret_of_the_same_application_that_is_refused_is_a_lock_out() {

@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
-    Access, Actor, Cause, Connection, ConnectionId, Credential, Debt, DebtReason, EventKind, Held,
-    Offer, Origin, Phase, Rotation, RotationId, Secrets,
+    Access, Actor, Cause, Connection, ConnectionId, Credential, Debt, DebtReason, Delivery,
+    EventKind, Held, Offer, Origin, Phase, Rotation, RotationId, Secrets,
 };
 use keywheel_core::{ClientId, ClientSecret, Cloud, KeyId, TenantId};
 
@@ -115,6 +115,9 @@ impl Connections {
     /// or another one. It is a new enrolment: of the old one only its journal is carried over and, on the
     /// same application, what must be revoked there.
     ///
+    /// Sinks get the secret at once. What it replaces on the same application is revoked after its grace, and
+    /// not before those sinks have it that must have a secret before it is used.
+    ///
     /// Returns the secrets of ours that may live on, on the application before: revoke them there, or
     /// delete the connection and create it anew instead. The journal names them too, and by display name
     /// those that there may be and that were not looked for to the end.
@@ -182,6 +185,12 @@ impl Connections {
                 if same_application {
                     carry_over(&before, rotation, now);
                 }
+                let sinks = self
+                    .policy
+                    .sinks_before
+                    .iter()
+                    .chain(&self.policy.sinks_after);
+                rotation.deliveries = sinks.map(|sink| Delivery::new(sink, now)).collect();
                 // A secret that was given by hand is the current one now, and goes with its rotation.
                 let current = after.secrets().and_then(|secrets| secrets.current.key_id);
                 rotation.debts.retain(|debt| Some(debt.key_id) != current);

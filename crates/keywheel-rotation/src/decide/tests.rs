@@ -2,8 +2,8 @@ mod diagram;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
-    Candidate, Cause, Connection, Credential, DeadMarker, Debt, DebtReason, Held, Marker, Offer,
-    Origin, Pause, Phase, Rotation, RotationRequest, RotationSettings, Run, Sealed, Secrets,
+    Candidate, Cause, Connection, Credential, DeadMarker, Debt, DebtReason, Delivery, Held, Marker,
+    Offer, Origin, Pause, Phase, Rotation, RotationRequest, RotationSettings, Run, Sealed, Secrets,
     Trouble, TroubleKind,
 };
 use keywheel_core::KeyId;
@@ -189,6 +189,38 @@ fn the_same_record_gives_the_same_step() {
         let steps = [&connection, &read].map(|c| decide(c, now(), &Policy::default()));
 
         assert_eq!(steps[0], steps[1], "{what}");
+    }
+}
+
+#[test]
+fn what_a_sink_may_hold_is_not_revoked_before_it_has_another_secret() {
+    let policy = Policy {
+        sinks_before: vec!["before".to_owned()],
+        sinks_after: vec!["after".to_owned()],
+        ..Policy::default()
+    };
+    for (reason, sink, stays) in [
+        (DebtReason::Superseded, "before", true),
+        (DebtReason::Aborted, "before", true),
+        (DebtReason::Orphan, "before", false),
+        (DebtReason::Superseded, "after", false),
+        (DebtReason::Superseded, "one that was taken out", false),
+    ] {
+        let mut connection = connection();
+        let rotation = connection.rotation.as_mut().expect("it rotates");
+        rotation.debts.push(debt(reason, -MINUTE));
+        rotation
+            .deliveries
+            .push(Delivery::new(sink, now() + MINUTE));
+
+        let step = decide(&connection, now(), &policy);
+
+        let expected = if stays {
+            waits(MINUTE, Waiting::Sink)
+        } else {
+            Step::Retire { key_id: key(9) }
+        };
+        assert_eq!(step, expected, "{reason:?} {sink}");
     }
 }
 
