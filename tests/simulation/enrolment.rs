@@ -1,12 +1,18 @@
-use keywheel_connection::{Actor, ConnectionId, Mode, RotationSettings, Seconds};
+use keywheel_connection::{
+    Actor, ConnectionId, ConnectionName, ConnectionStore, Mode, Namespace, RotationSettings,
+    Seconds, Versioned,
+};
 use keywheel_core::{ClientSecret, KeyId, Secret, TenantId};
-use keywheel_rotation::{Connections, NewConnection, NewManaged};
+use keywheel_rotation::{
+    ConnectionError, ConnectionErrorKind, Connections, NewConnection, NewManaged,
+};
 use keywheel_schedule::Schedule;
 
 use super::chance::Chance;
 use super::directory::Lags;
-use super::scenario::{DAY, Scenario, client, managed};
-use super::world::{State, World};
+use super::scenario::{DAY, Scenario, client, managed, unless_it_crashes};
+use super::store::ready;
+use super::world::{PEOPLE, State, World};
 
 /// What there is beside the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +64,7 @@ pub(crate) fn settings(chance: &mut Chance) -> RotationSettings {
     settings
 }
 
-/// Creates the connections of a run, before anything goes wrong.
+/// Creates the connections of a run. Calls go wrong here as everywhere: whoever gets no answer asks again.
 pub(crate) async fn enrol(
     world: &World,
     connections: &Connections,
@@ -73,7 +79,7 @@ pub(crate) async fn enrol(
         Beside::OfTheSame if scenario.limit.is_none() => {
             Some(create(world, connections, scenario, "other").await)
         }
-        Beside::Managed => Some(manage(connections, id, scenario).await),
+        Beside::Managed => Some(manage(world, connections, id, scenario).await),
         _ => None,
     };
     [id].into_iter().chain(beside).collect()
@@ -91,15 +97,52 @@ async fn create(
         NewConnection::client_secret(name.parse().expect("a name"), tenant(), client(), secret)
             .with_key_id(Some(key_id))
             .rotating(scenario.settings.clone());
-    let created = connections.create(new, &Actor::named("test")).await;
-    created.expect("nothing fails yet").connection.id
+    let actor = Actor::named("test");
+    at_last(world, &new.name, || connections.create(new.clone(), &actor)).await
 }
 
-async fn manage(connections: &Connections, via: ConnectionId, scenario: &Scenario) -> ConnectionId {
+async fn manage(
+    world: &World,
+    connections: &Connections,
+    via: ConnectionId,
+    scenario: &Scenario,
+) -> ConnectionId {
     let name = "managed".parse().expect("a name");
     let new = NewManaged::new(name, via, managed(), scenario.settings.clone());
-    let created = connections.create_managed(new, &Actor::named("test")).await;
-    created.expect("nothing fails yet").connection.id
+    let actor = Actor::named("test");
+    let created = || connections.create_managed(new.clone(), &actor);
+    at_last(world, &new.name, created).await
+}
+
+/// Asks until the connection is there. Where what was given is refused, its name says whether it is: one that
+/// got no answer was stored, or is by now, and its first rotation begun.
+async fn at_last<F>(world: &World, name: &ConnectionName, create: impl Fn() -> F) -> ConnectionId
+where
+    F: Future<Output = Result<Versioned, ConnectionError>>,
+{
+    loop {
+        let created = unless_it_crashes(world, create()).await;
+        let created = created.map(|created| match created {
+            Ok(stored) => Ok(stored.connection.id),
+            Err(error) => Err(error.kind()),
+        });
+        world.note(PEOPLE, format_args!("create {name}: {created:?}"));
+        let there = match created {
+            Some(Ok(id)) => Some(id),
+            Some(Err(ConnectionErrorKind::Invalid)) => by_name(world, name),
+            _ => None,
+        };
+        if let Some(id) = there {
+            return id;
+        }
+        let pause = world.state().chance.span(60_000);
+        world.rest(PEOPLE, pause).await;
+    }
+}
+
+fn by_name(world: &World, name: &ConnectionName) -> Option<ConnectionId> {
+    let found = ready(world.store().find(&Namespace::default(), name));
+    Some(found.ok()??.connection.id)
 }
 
 fn add(world: &World, name: &str) -> (KeyId, String) {

@@ -7,7 +7,7 @@ use keywheel_core::{ClientId, KeyId};
 
 use super::administrators::Deed;
 use super::issuer;
-use super::store::PendingSave;
+use super::store::{PendingCreate, PendingSave};
 use super::world::{Moment, World};
 
 /// What happens by itself, in its order.
@@ -50,6 +50,7 @@ pub(crate) enum Landing {
         by: ConnectionId,
         key_id: KeyId,
     },
+    Create(Box<PendingCreate>),
     Save(Box<PendingSave>),
 }
 
@@ -120,6 +121,15 @@ impl World {
                     .trace
                     .note(now, None, format_args!("a late removal arrives"));
                 issuer::remove(state, now, (client, by), key_id);
+            }
+            Landing::Create(new) => {
+                let created = self.create(&new).map_err(|error| error.kind());
+                let trace = &mut self.state().trace;
+                trace.note(
+                    now,
+                    None,
+                    format_args!("a late connection arrives: {created:?}"),
+                );
             }
             Landing::Save(save) => {
                 let saved = self.commit(save.save());

@@ -117,15 +117,17 @@ impl Scenario {
 /// that all comes to rest when that is over.
 pub(crate) async fn people(world: World, scenario: Scenario) {
     let connections = Connections::new(parts(&world, PEOPLE), Policy::default());
-    let ids = enrol(&world, &connections, &scenario).await;
     begin_faults(&world, &scenario);
+    let ids = enrol(&world, &connections, &scenario).await;
+    expect_happenings(&world, &scenario);
     let end = world.now().plus(scenario.horizon);
     for left in (1..=scenario.verbs).rev() {
         let most = (end.0 - world.now().0) / i64::try_from(left).unwrap_or(1) * 2;
         let wait = world.state().chance.between(0, most.max(1));
         world.rest(PEOPLE, wait.min(end.0 - world.now().0)).await;
         let asked = unless_it_crashes(&world, ask(&world, &connections, &ids, &scenario.settings));
-        Box::pin(asked).await;
+        // Whether it crashed or not, the next one is asked.
+        let _ = Box::pin(asked).await;
     }
     world.rest(PEOPLE, end.0 - world.now().0).await;
     rest::come_to_rest(&world, &connections, &ids).await;
@@ -138,12 +140,17 @@ fn begin_faults(world: &World, scenario: &Scenario) {
         .trace
         .note(now, None, format_args!("{:?}", scenario.faults));
     state.faults = scenario.faults.clone();
+}
+
+/// What happens but once or twice waits until the connections are there: before, nothing is to be met.
+fn expect_happenings(world: &World, scenario: &Scenario) {
+    let now = world.now();
     let State {
         chance,
         nature,
         faults,
         ..
-    } = state;
+    } = &mut *world.state();
     let some_time = |chance: &mut Chance| now.plus(chance.between(0, scenario.horizon));
     let late = |chance: &mut Chance| now.plus(scenario.horizon - chance.between(0, 3 * DAY));
     for _ in 0..faults.steps {
@@ -173,21 +180,24 @@ fn begin_faults(world: &World, scenario: &Scenario) {
     }
 }
 
-/// Runs a request of people in a process that may end in it.
-async fn unless_it_crashes(world: &World, asked: impl Future<Output = ()>) {
+/// Runs a request of people in a process that may end in it: `None` then.
+pub(crate) async fn unless_it_crashes<T>(
+    world: &World,
+    asked: impl Future<Output = T>,
+) -> Option<T> {
     let mut asked = pin!(asked);
     world.state().processes[PEOPLE].crashed = false;
     poll_fn(|cx| {
         if std::mem::take(&mut world.state().processes[PEOPLE].crashed) {
-            return Poll::Ready(());
+            return Poll::Ready(None);
         }
-        let done = asked.as_mut().poll(cx).is_ready();
+        let asked = asked.as_mut().poll(cx);
         let process = &mut world.state().processes[PEOPLE];
-        if std::mem::take(&mut process.crashed) || done {
-            Poll::Ready(())
+        if std::mem::take(&mut process.crashed) {
+            Poll::Ready(None)
         } else {
-            Poll::Pending
+            asked.map(Some)
         }
     })
-    .await;
+    .await
 }

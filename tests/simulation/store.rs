@@ -133,7 +133,31 @@ impl PendingSave {
     }
 }
 
+/// A new connection that is on its way.
+#[derive(Debug)]
+pub(crate) struct PendingCreate {
+    connection: Connection,
+    wake_at: Option<DateTime<Utc>>,
+    entries: Vec<Entry>,
+}
+
 impl World {
+    /// Stores a new connection, whoever is waiting for it.
+    pub(crate) fn create(&self, new: &PendingCreate) -> Result<Version, StoreError> {
+        let PendingCreate {
+            connection,
+            wake_at,
+            entries,
+        } = new;
+        let created = ready(self.store().create(connection, *wake_at, entries))?;
+        let now = self.now();
+        let state = &mut *self.state();
+        state.rows.row(connection.id).wake_at = *wake_at;
+        state.created(now, connection, entries);
+        self.changed();
+        Ok(created)
+    }
+
     /// Writes, whoever is waiting for it.
     pub(crate) fn commit(&self, save: Save<'_>) -> Result<Version, StoreError> {
         let store = self.store();
@@ -190,12 +214,28 @@ impl Store {
             Fate::Fine | Fate::CrashAfter | Fate::AnswerLost => ask(&self.world),
             _ => Err(away()),
         };
+        self.answered(fate, answer).await
+    }
+
+    /// Ends a call, and loses its answer if that is its fate.
+    async fn answered<T>(
+        &self,
+        fate: Fate,
+        answer: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         self.world.end(self.process, fate).await;
         if fate == Fate::AnswerLost {
             Err(away())
         } else {
             answer
         }
+    }
+
+    /// What nobody waits for any more is written within twenty seconds.
+    fn lands_later(&self, landing: Landing) {
+        let state = &mut *self.world.state();
+        let at = self.world.now().plus(state.chance.span(20_000));
+        state.nature.land(at, landing);
     }
 
     fn note_claims(&self, claims: &[Claimed]) {
@@ -222,17 +262,21 @@ impl ConnectionStore for Store {
         wake_at: Option<DateTime<Utc>>,
         entries: &[Entry],
     ) -> Result<Version, StoreError> {
-        let created = self
-            .world
-            .store()
-            .create(connection, wake_at, entries)
-            .await?;
-        let now = self.world.now();
-        let state = &mut *self.world.state();
-        state.rows.row(connection.id).wake_at = wake_at;
-        state.created(now, connection, entries);
-        self.world.changed();
-        Ok(created)
+        let new = PendingCreate {
+            connection: connection.clone(),
+            wake_at,
+            entries: entries.to_vec(),
+        };
+        let fate = self.world.begin(self.process, Call::Save).await;
+        let answer = match fate {
+            Fate::Fine | Fate::AnswerLost | Fate::CrashAfter => self.world.create(&new),
+            Fate::Late | Fate::CrashLate => {
+                self.lands_later(Landing::Create(Box::new(new)));
+                Err(away())
+            }
+            Fate::CrashBefore | Fate::RequestLost | Fate::Refused => Err(away()),
+        };
+        self.answered(fate, answer).await
     }
 
     async fn load(&self, id: ConnectionId) -> Result<Option<Versioned>, StoreError> {
@@ -268,20 +312,12 @@ impl ConnectionStore for Store {
         let answer = match fate {
             Fate::Fine | Fate::AnswerLost | Fate::CrashAfter => self.world.commit(save),
             Fate::Late | Fate::CrashLate => {
-                let landing = Landing::Save(Box::new(PendingSave::new(&save)));
-                let state = &mut *self.world.state();
-                let at = self.world.now().plus(state.chance.span(20_000));
-                state.nature.land(at, landing);
+                self.lands_later(Landing::Save(Box::new(PendingSave::new(&save))));
                 Err(away())
             }
             Fate::CrashBefore | Fate::RequestLost | Fate::Refused => Err(away()),
         };
-        self.world.end(self.process, fate).await;
-        if fate == Fate::AnswerLost {
-            Err(away())
-        } else {
-            answer
-        }
+        self.answered(fate, answer).await
     }
 
     async fn tombstone(&self, id: ConnectionId) -> Result<Option<Tombstone>, StoreError> {
