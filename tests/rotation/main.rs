@@ -13,3 +13,4 @@ mod table;
 mod told;
 mod verbs;
 mod ways;
+mod weaknesses;
