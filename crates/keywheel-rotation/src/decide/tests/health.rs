@@ -190,7 +190,7 @@ fn row((what, matter): (String, Connection)) -> String {
     }
     let by_itself = by_itself(matter.clone());
     let kind = trouble(&matter).map(|trouble| trouble.kind);
-    let needed = kind.map_or(by_itself.is_none(), TroubleKind::needs_a_person);
+    let needed = kind.map_or_else(|| by_itself.is_none(), TroubleKind::needs_a_person);
     format!(
         "| {what} | `{health:?}` | {} | {} | {} | {} |\n",
         if needed { "needed" } else { "" },
