@@ -14,3 +14,4 @@ mod table;
 mod told;
 mod verbs;
 mod ways;
+mod weaknesses;

@@ -138,3 +138,20 @@ fn every_test_of_a_point_stands_in_the_table() {
         }
     }
 }
+
+/// And one that is named after a defect, in the defect's.
+#[test]
+fn every_test_of_a_defect_stands_in_the_table() {
+    let rows = rows(&faults());
+    let source = root().join("tests/rotation/weaknesses.rs");
+    let source = std::fs::read_to_string(source).unwrap();
+    let mut named = 0;
+    for name in source.split("fn w").skip(1) {
+        let defect = format!("W{}", &name[..2]);
+        let function = format!("w{}", name.split('(').next().unwrap());
+        let listed = rows[&defect].iter().any(|test| test.ends_with(&function));
+        assert!(listed, "{function} is not in the row of {defect}");
+        named += 1;
+    }
+    assert!(named > 0);
+}

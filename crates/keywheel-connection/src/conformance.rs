@@ -42,7 +42,8 @@
 //! });
 //! ```
 //!
-//! For a sealer it is a [`SealerFixture`](sealers::SealerFixture) and
+//! For its dead letters it is a [`DeadLetterFixture`](dead_letters::DeadLetterFixture) and
+//! [`dead_letter_conformance!`](crate::dead_letter_conformance), and for a sealer a [`SealerFixture`](sealers::SealerFixture) and
 //! [`sealer_conformance!`](crate::sealer_conformance).
 
 #![expect(
@@ -52,6 +53,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed claim panics")]
 
 pub mod connections;
+pub mod dead_letters;
 pub mod leases;
 pub mod outbox;
 pub mod sample;

@@ -5,6 +5,7 @@
 //!   plain data; the engine in `keywheel-rotation` decides what happens to it.
 //! * [`ConnectionStore`] keeps records with compare-and-swap, leases with fences, and a journal.
 //!   [`MemoryStore`] is a complete one; `keywheel-sqlite` and `keywheel-postgres` are durable.
+//! * [`DeadLetters`] keeps the events that a receiver never took; the same stores implement it.
 //! * [`Sealer`] seals secrets before they reach a store; [`KeyRing`] is one with keys of your own.
 //! * [`CredentialIssuer`] mints, proves and removes secrets.
 //! * Every change appends an [`Event`] to the connection's journal, in the same transaction, and each
@@ -17,6 +18,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod dead_letter;
 mod event;
 mod id;
 mod instant;
@@ -28,6 +30,7 @@ mod seal;
 mod sink;
 mod store;
 
+pub use self::dead_letter::{DeadLetter, DeadLetters};
 pub use self::event::{
     Actor, BrokenJournal, Digest, Entry, Event, EventKind, EventSink, JournalHead, UnreadableEvent,
     verify_journal,

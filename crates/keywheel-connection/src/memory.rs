@@ -9,9 +9,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_core::Clock;
 
 use crate::{
-    Claimed, Connection, ConnectionId, ConnectionName, ConnectionStore, Consumer, Cursor, Entry,
-    Fence, Holder, Lease, LeaseChange, Namespace, Page, Save, StoreError, Tombstone, Version,
-    Versioned, Wake,
+    Claimed, Connection, ConnectionId, ConnectionName, ConnectionStore, Consumer, Cursor,
+    DeadLetter, DeadLetters, Entry, Fence, Holder, Lease, LeaseChange, Namespace, Page, Save,
+    StoreError, Tombstone, Version, Versioned, Wake,
 };
 
 /// A [`ConnectionStore`] that forgets everything when it is dropped: for tests and demonstrations.
@@ -31,6 +31,7 @@ struct Tables {
     journal: Vec<Entry>,
     acknowledged: HashMap<Consumer, Cursor>,
     leads: HashMap<Consumer, Held>,
+    dead_letters: BTreeMap<(Consumer, Cursor), DeadLetter>,
 }
 
 struct Row {
@@ -405,5 +406,43 @@ impl ConnectionStore for MemoryStore {
             .leads
             .insert(consumer.clone(), Held::new(holder, now, span));
         Ok(true)
+    }
+}
+
+#[async_trait]
+impl DeadLetters for MemoryStore {
+    async fn keep_dead_letter(
+        &self,
+        consumer: &Consumer,
+        letter: &DeadLetter,
+    ) -> Result<(), StoreError> {
+        let key = (consumer.clone(), letter.cursor);
+        self.tables().dead_letters.insert(key, letter.clone());
+        Ok(())
+    }
+
+    async fn dead_letters(
+        &self,
+        consumer: &Consumer,
+        after: Cursor,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let tables = self.tables();
+        let after = Bound::Excluded((consumer.clone(), after));
+        let letters = tables.dead_letters.range((after, Bound::Unbounded));
+        Ok(letters
+            .take_while(|((of, _), _)| of == consumer)
+            .take(limit as usize)
+            .map(|(_, letter)| letter.clone())
+            .collect())
+    }
+
+    async fn drop_dead_letter(
+        &self,
+        consumer: &Consumer,
+        cursor: Cursor,
+    ) -> Result<bool, StoreError> {
+        let key = (consumer.clone(), cursor);
+        Ok(self.tables().dead_letters.remove(&key).is_some())
     }
 }

@@ -8,12 +8,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::conformance::Fixture;
-use keywheel_connection::{ConnectionStore, MemoryStore, store_conformance};
+use keywheel_connection::conformance::dead_letters::DeadLetterFixture;
+use keywheel_connection::{
+    ConnectionStore, DeadLetters, MemoryStore, dead_letter_conformance, store_conformance,
+};
 use keywheel_core::{Clock, ManualClock};
 
 #[derive(Debug)]
 struct InMemory {
     clock: ManualClock,
+}
+
+#[async_trait]
+impl DeadLetterFixture for InMemory {
+    async fn empty(&self) -> Arc<dyn DeadLetters> {
+        Arc::new(MemoryStore::new(Arc::new(self.clock.clone())))
+    }
 }
 
 #[async_trait]
@@ -34,6 +44,10 @@ impl Fixture for InMemory {
         self.clock.advance(-TimeDelta::from_std(by).unwrap());
     }
 }
+
+dead_letter_conformance!(InMemory {
+    clock: ManualClock::new(DateTime::UNIX_EPOCH),
+});
 
 store_conformance!(InMemory {
     clock: ManualClock::new(DateTime::UNIX_EPOCH + TimeDelta::days(20_000)),

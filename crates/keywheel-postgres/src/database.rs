@@ -41,11 +41,11 @@ impl Database {
         }
     }
 
-    async fn read(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
+    pub(crate) async fn read(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
         self.pool.read(&self.schema.sql(sql), params).await
     }
 
-    async fn write(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
+    pub(crate) async fn write(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
         self.write_and_read(sql, params, Ok).await
     }
 

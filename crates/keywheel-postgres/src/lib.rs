@@ -66,6 +66,7 @@ mod builder;
 mod change;
 mod company;
 mod database;
+mod dead_letters;
 mod error;
 mod link;
 mod listener;

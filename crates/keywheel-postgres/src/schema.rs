@@ -154,9 +154,10 @@ pub(crate) const LOCK: i32 = 0x6b77_686c;
 const VERSION: usize = MIGRATIONS.len();
 
 /// From nothing to today. Only ever add to the end: databases of every earlier version are about.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("schema/v1.sql"),
     include_str!("schema/v2.sql"),
     include_str!("schema/v3.sql"),
     include_str!("schema/v4.sql"),
+    include_str!("schema/v5.sql"),
 ];

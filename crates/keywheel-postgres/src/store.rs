@@ -43,6 +43,10 @@ impl PostgresStore {
         PostgresStoreBuilder::new(url.into())
     }
 
+    pub(crate) fn database(&self) -> &Database {
+        &self.0.database
+    }
+
     pub(crate) fn start(pool: Pool, schema: Schema, listener_at: Option<Connector>) -> Self {
         let channel = schema.channel();
         let database = Arc::new(Database::new(pool, schema));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use keywheel_connection::{ConnectionId, Entry};
+use keywheel_connection::{DeadLetter, Entry};
 use thiserror::Error;
 
 pub use self::channel::EventChannel;
@@ -36,7 +36,7 @@ pub trait EventHandler: Debug + Send + Sync {
     async fn handle(&self, entry: &Entry) -> Result<(), HandleError>;
 
     /// Hears of an event that was given up. By default nothing more happens than what
-    /// [`EventDelivery`] does: it logs it, and the journal keeps it.
+    /// [`EventDelivery`] does: it logs it, and keeps it where it was told to.
     async fn given_up(&self, dead: &DeadLetter) {
         let _ = dead;
     }
@@ -51,20 +51,6 @@ impl<T: EventHandler + ?Sized> EventHandler for Arc<T> {
     async fn given_up(&self, dead: &DeadLetter) {
         (**self).given_up(dead).await;
     }
-}
-
-/// An event that was given up. It stays in the journal: see [`EventDelivery::redeliver`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DeadLetter {
-    /// The connection.
-    pub connection: ConnectionId,
-    /// Which of its events.
-    pub seq: u64,
-    /// How many times it was tried.
-    pub attempts: u32,
-    /// What the last attempt said.
-    pub error: String,
 }
 
 /// An event may not have arrived.

@@ -28,7 +28,8 @@
 //! # Who else hears of it
 //!
 //! * [`EventDelivery`] takes every event from the store's outbox to an [`EventHandler`], at least once and
-//!   in order: [`TracingEvents`], [`EventChannel`], a signed [`Webhook`], or one of your own.
+//!   in order: [`TracingEvents`], [`EventChannel`], a signed [`Webhook`], or one of your own. What a receiver
+//!   never took is kept as a [`DeadLetter`](keywheel_connection::DeadLetter), and sent again when asked.
 //! * New secrets go to [`SecretSink`](keywheel_connection::SecretSink)s: [`FileSink`], [`CommandSink`],
 //!   [`CallbackSink`], or one of your own.
 //!
@@ -57,8 +58,8 @@ pub use self::connections::{
 };
 pub use self::decide::{Step, Waiting, decide, next_due};
 pub use self::delivery::{
-    DeadLetter, DeliveryOptions, DeliveryWaker, EventChannel, EventDelivery, EventHandler,
-    HandleError, InvalidWebhook, InvalidWebhookKey, TracingEvents, Webhook, WebhookKey,
+    DeliveryOptions, DeliveryWaker, EventChannel, EventDelivery, EventHandler, HandleError,
+    InvalidWebhook, InvalidWebhookKey, TracingEvents, Webhook, WebhookKey,
 };
 pub use self::history::{Ending, History, PastRotation, PastStep};
 #[cfg(feature = "metrics")]

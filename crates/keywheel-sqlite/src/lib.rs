@@ -35,6 +35,7 @@
 //! | `bundled` | yes | compiles SQLite in, instead of linking the system's (3.38 or later) |
 
 mod builder;
+mod dead_letters;
 mod error;
 mod file;
 mod read;

@@ -10,7 +10,7 @@ use crate::file::newer;
 pub(crate) const APPLICATION_ID: i32 = 0x6b77_686c;
 
 /// The schema that this version writes: how many migrations there are.
-pub(crate) const VERSION: i32 = 2;
+pub(crate) const VERSION: i32 = 3;
 
 /// Brings the schema up to date. Others that open the file at the same time wait.
 pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
@@ -44,5 +44,8 @@ fn version(connection: &Connection) -> rusqlite::Result<i32> {
 }
 
 /// From nothing to today. Only ever add to the end: files of every earlier version are about.
-const MIGRATIONS: [&str; VERSION as usize] =
-    [include_str!("schema/v1.sql"), include_str!("schema/v2.sql")];
+const MIGRATIONS: [&str; VERSION as usize] = [
+    include_str!("schema/v1.sql"),
+    include_str!("schema/v2.sql"),
+    include_str!("schema/v3.sql"),
+];

@@ -53,6 +53,14 @@ impl SqliteStore {
         })))
     }
 
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.0.writer
+    }
+
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.0.readers
+    }
+
     /// Copies the store, as it is at one moment, to a new file of mode 0600 that can be opened like this
     /// one. Others go on reading and writing meanwhile.
     ///

@@ -73,7 +73,7 @@ impl<'a> Writing<'a> {
         self.run(END_LEASES, [latest]).map(drop)
     }
 
-    fn run(&self, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<usize> {
+    pub(crate) fn run(&self, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<usize> {
         self.connection.prepare_cached(sql)?.execute(values)
     }
 

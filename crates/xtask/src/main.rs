@@ -15,7 +15,8 @@ const USAGE: &str = "\
 cargo xtask test            format, lints, tests, examples, docs, dependencies
 cargo xtask test --quick    without what is slow: examples, docs, dependencies
 cargo xtask test --full     the same, with every count as the issues state it
-cargo xtask mutants [word]  breaks the engine's rules one by one; the tests must notice each
+cargo xtask mutants         breaks the engine's rules one by one; the tests must notice each
+cargo xtask mutants WORD .. the same for those with one of the words in their names
 
 cargo xtask simulate --seeds N [--from SEED]          runs seeds of the simulation, optimised
 cargo xtask simulate --seed SEED [--mutant NAME]      tells the story of one
@@ -28,8 +29,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(test::Extent::Plain),
         ["test", "--quick"] => test::run(test::Extent::Quick),
         ["test", "--full"] => test::run(test::Extent::Full),
-        ["mutants"] => mutants::run(None),
-        ["mutants", word] => mutants::run(Some(word)),
+        ["mutants", words @ ..] => mutants::run(words),
         ["simulate", options @ ..] if !options.is_empty() => simulate::run(options),
         _ => {
             eprintln!("{USAGE}");

@@ -1,4 +1,4 @@
-//! Prometheus itself reads the alert rules, and what the dashboard asks it.
+//! Prometheus itself reads the alert rules, and what the dashboard asks it; Grafana's own types read the dashboard.
 
 use std::fs;
 use std::path::PathBuf;
@@ -26,6 +26,34 @@ pub(crate) fn check() -> bool {
         .status()
         .is_ok_and(|status| status.success())
 }
+
+/// Lets Grafana's types read the dashboard.
+pub(crate) fn check_dashboard() -> bool {
+    let venv = root().join("target/tools/grafana");
+    let python = venv.join("bin/python");
+    let read = || {
+        let mut python = Command::new(&python);
+        python.arg(root().join("crates/xtask/src/monitoring/dashboard.py"));
+        python.arg(root().join("crates/keywheel-rotation/monitoring/dashboard.json"));
+        python.status().is_ok_and(|status| status.success())
+    };
+    let has_types = || {
+        let mut python = Command::new(&python);
+        let import = python.args(["-c", "import grafana_foundation_sdk"]);
+        let quiet = import.stderr(Stdio::null()).status();
+        quiet.is_ok_and(|status| status.success())
+    };
+    if !has_types() {
+        let venv = venv.display();
+        let make = format!(
+            "python3 -m venv --clear '{venv}' && '{venv}/bin/pip' install --quiet '{TYPES}'"
+        );
+        drop(Command::new("sh").args(["-c", &make]).status());
+    }
+    read()
+}
+
+const TYPES: &str = "grafana-foundation-sdk==1769699998!10.1.0";
 
 /// Makes a recording rule of each expression: those can be checked.
 fn questions(dashboard: &str) -> String {

@@ -56,6 +56,7 @@ pub(crate) fn run(extent: Extent) -> ExitCode {
     }
     if extent == Extent::Full {
         steps.call("alert rules and dashboard (promtool)", monitoring::check);
+        steps.call("dashboard (Grafana's types)", monitoring::check_dashboard);
     }
     steps.finish()
 }

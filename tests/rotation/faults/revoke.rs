@@ -195,6 +195,39 @@ async fn p24_with_the_one_before_removed_too_it_stays_a_lock_out_until_a_secret_
     assert_eq!(rig.status(id).await.health, Health::Active);
 }
 
+/// They take turns: one is refused at its removal, the other one at the proof before it.
+#[tokio::test(start_paused = true)]
+async fn p24_a_lock_out_that_one_debt_shows_is_not_covered_up_by_another() {
+    let mut rig = Rig::new(813);
+    rig.policy.slots = 3;
+    let id = rig.rotating(settings()).await;
+    let before = rig.status(id).await.key_id.unwrap();
+    rig.watch.end();
+    rig.directory.deny("remove", IssuerErrorKind::Busy);
+    rig.effects.plan_named("mint", Fate::AnswerLost);
+    rig.request(id, Cause::Manual).await;
+    until(&rig, id, |status| status.generation == 2).await;
+    let status = rig.status(id).await;
+    assert_eq!(
+        status.debts.len(),
+        2,
+        "an orphan, and the one before: {status:?}"
+    );
+    rig.directory.remove_secret(status.key_id.unwrap());
+    rig.directory.remove_secret(before);
+    rig.directory.allow_all();
+    // There is no room for another one that would show it too.
+    rig.policy.slots = 2;
+    // What the orphan's removal takes to be refused often enough, once an hour.
+    rig.settle(id, TimeDelta::hours(4)).await;
+
+    for minutes in 0..300 {
+        rig.settle(id, TimeDelta::minutes(1)).await;
+        let status = rig.status(id).await;
+        assert_eq!(status.health, Health::LockedOut, "{minutes}: {status:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_refusal_is_no_lock_out() {
     let (rig, id) = asked(809).await;

@@ -4,7 +4,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::conformance::Fixture;
-use keywheel_connection::{ConnectionStore, store_conformance};
+use keywheel_connection::conformance::dead_letters::DeadLetterFixture;
+use keywheel_connection::{
+    ConnectionStore, DeadLetters, dead_letter_conformance, store_conformance,
+};
 use keywheel_core::Secret;
 use keywheel_postgres::PostgresStore;
 use keywheel_testkit::{PgBouncer, PostgresServer, TestDatabase};
@@ -34,6 +37,12 @@ impl OnServer {
         }
     }
 
+    async fn open(&self) -> PostgresStore {
+        keywheel_testkit::watch_logs();
+        let url = Secret::new(self.url());
+        PostgresStore::builder(url).open().await.unwrap()
+    }
+
     fn url(&self) -> String {
         match &self.bouncer {
             Some(bouncer) => bouncer.url(self.database.name()),
@@ -43,11 +52,16 @@ impl OnServer {
 }
 
 #[async_trait]
+impl DeadLetterFixture for OnServer {
+    async fn empty(&self) -> Arc<dyn DeadLetters> {
+        Arc::new(self.open().await)
+    }
+}
+
+#[async_trait]
 impl Fixture for OnServer {
     async fn empty(&self) -> Arc<dyn ConnectionStore> {
-        keywheel_testkit::watch_logs();
-        let url = Secret::new(self.url());
-        let store = PostgresStore::builder(url).open().await.unwrap();
+        let store = self.open().await;
         rows::let_clock_step(&self.database);
         Arc::new(store)
     }
@@ -67,3 +81,4 @@ impl Fixture for OnServer {
 }
 
 store_conformance!(OnServer::new());
+dead_letter_conformance!(OnServer::new());

@@ -61,7 +61,7 @@ async fn replicas_that_start_together_wait_for_one_to_migrate() {
     }
     let made = database
         .psql("SELECT version, count(*) FROM keywheel.migration GROUP BY version ORDER BY version");
-    assert_eq!(made.trim(), "1|1\n2|1\n3|1\n4|1");
+    assert_eq!(made.trim(), "1|1\n2|1\n3|1\n4|1\n5|1");
 }
 
 /// Read, written and claimed as one of today.
@@ -72,6 +72,7 @@ async fn a_database_of_every_earlier_version_is_brought_up_to_date() {
         (2, include_str!("fixtures/v2.sql")),
         (3, include_str!("fixtures/v3.sql")),
         (4, include_str!("fixtures/v4.sql")),
+        (5, include_str!("fixtures/v5.sql")),
     ] {
         let database = PostgresServer::shared_database();
         database.psql(dump);
@@ -97,13 +98,16 @@ async fn later_versions_change_nothing_that_replicas_of_earlier_ones_use() {
             "'save', 'take_due', 'save_all'",
         ),
         (include_str!("fixtures/v3.sql"), "'save_all'"),
+        (include_str!("fixtures/v4.sql"), "''"),
     ] {
         let database = PostgresServer::shared_database();
         database.psql(dump);
+        let tables = "'dead_letter'";
         let parts = format!(
             "SELECT table_name, column_name, data_type, is_nullable, column_default
-                FROM information_schema.columns WHERE table_schema = 'keywheel' ORDER BY 1, 2;
-            SELECT indexdef FROM pg_indexes WHERE schemaname = 'keywheel' ORDER BY 1;
+                FROM information_schema.columns WHERE table_schema = 'keywheel' AND table_name NOT IN ({tables}) ORDER BY 1, 2;
+            SELECT indexdef FROM pg_indexes WHERE schemaname = 'keywheel'
+                AND tablename NOT IN ({tables}) ORDER BY 1;
             SELECT pg_get_functiondef(oid) FROM pg_proc
                 WHERE pronamespace = 'keywheel'::regnamespace AND proname NOT IN ({added}) ORDER BY 1"
         );
@@ -140,13 +144,13 @@ async fn a_schema_that_is_not_ours_is_refused_and_left_as_it_is() {
 
     let database = PostgresServer::shared_database();
     drop(rows::open(&database).await);
-    database.psql("INSERT INTO keywheel.migration (version) VALUES (5)");
+    database.psql("INSERT INTO keywheel.migration (version) VALUES (6)");
     let error = PostgresStore::builder(database.url())
         .open()
         .await
         .unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::NotOurs, "{error:?}");
-    assert!(error.to_string().contains("schema 5"), "{error}");
+    assert!(error.to_string().contains("schema 6"), "{error}");
     let elsewhere = PostgresStore::builder(database.url()).schema("elsewhere");
     assert_eq!(
         elsewhere

@@ -1,4 +1,5 @@
 mod diagram;
+mod health;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{

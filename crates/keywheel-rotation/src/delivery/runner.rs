@@ -8,15 +8,16 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use keywheel_connection::{
-    ConnectionId, ConnectionStore, Consumer, Cursor, Entry, EventSink, Holder, StoreError,
+    ConnectionId, ConnectionStore, Consumer, Cursor, DeadLetter, DeadLetters, Entry, EventSink,
+    Holder, StoreError,
 };
 use keywheel_core::{Clock, Entropy, Report};
 use keywheel_schedule::RetryDelay;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::EventHandler;
 use super::window::Window;
-use super::{DeadLetter, EventHandler};
 use crate::history::verified;
 
 /// Takes events from the outbox to an [`EventHandler`]: at least once, and of each connection in order.
@@ -26,11 +27,11 @@ use crate::history::verified;
 /// that its receiver refuses is given up after [`attempts`](DeliveryOptions::attempts); one that does not
 /// get through only when others did meanwhile, or when it is older than
 /// [`patience`](DeliveryOptions::patience). Given up means logged as `event.given_up` and told to
-/// [`EventHandler::given_up`]; the journal keeps it, and [`redeliver`](Self::redeliver) sends it again.
+/// [`EventHandler::given_up`]; the journal keeps the event, and [`redeliver`](Self::redeliver) sends it again.
 ///
-/// What was given up is in no list that outlives the process: the outbox keeps one place for each consumer and
-/// no more. Store dead letters in `given_up` if somebody is to work through them; the log line names the
-/// connection and the number, and `keywheel_events_given_up_total` counts them.
+/// With [`keeping_dead_letters`](Self::keeping_dead_letters) what was given up is in a list that outlives the
+/// process, before the outbox goes on: [`DeadLetters::dead_letters`] pages through it, [`resend`](Self::resend)
+/// tries one once more, and [`DeadLetters::drop_dead_letter`] forgets it.
 ///
 /// Run it in every replica: one of them leads and delivers, the others stand by and take over within
 /// [`lead`](DeliveryOptions::lead) when it dies. No rotation waits for any of this.
@@ -40,6 +41,7 @@ pub struct EventDelivery {
     consumer: Consumer,
     holder: Holder,
     handler: Arc<dyn EventHandler>,
+    dead_letters: Option<Arc<dyn DeadLetters>>,
     options: DeliveryOptions,
     waker: DeliveryWaker,
 }
@@ -110,6 +112,7 @@ impl EventDelivery {
             consumer,
             holder: Holder::from(entropy.uuid()),
             handler: Arc::new(handler),
+            dead_letters: None,
             options: DeliveryOptions::default(),
             waker: DeliveryWaker::default(),
         }
@@ -126,6 +129,13 @@ impl EventDelivery {
     #[must_use]
     pub fn woken_by(mut self, waker: &DeliveryWaker) -> Self {
         self.waker = waker.clone();
+        self
+    }
+
+    /// Keeps what is given up: in the store, which implements it too, or elsewhere.
+    #[must_use]
+    pub fn keeping_dead_letters(mut self, dead_letters: impl DeadLetters + 'static) -> Self {
+        self.dead_letters = Some(Arc::new(dead_letters));
         self
     }
 
@@ -207,6 +217,71 @@ impl EventDelivery {
                 }
                 last = entry.seq;
             }
+        }
+    }
+
+    /// Tries once more what was given up, and drops the letter when it arrives: after the events that came
+    /// later, which have arrived long since. Returns whether it did. If not, the letter stays, with what was said
+    /// this time.
+    ///
+    /// # Errors
+    ///
+    /// Returns the store's error. The event may have arrived all the same, but for a journal that was meddled
+    /// with, of which nothing is sent, as by [`redeliver`](Self::redeliver).
+    pub async fn resend(&self, letter: &DeadLetter) -> Result<bool, StoreError> {
+        verified(self.store.as_ref(), letter.connection).await?;
+        let page = self
+            .store
+            .journal(letter.connection, letter.seq.saturating_sub(1), 1);
+        let page = page.await?.into_iter();
+        let entry = page.last().filter(|entry| entry.seq == letter.seq);
+        let entry = entry.ok_or_else(StoreError::not_found)?;
+        let Err(error) = self.handler.handle(&entry).await else {
+            if let Some(kept) = &self.dead_letters {
+                kept.drop_dead_letter(&self.consumer, letter.cursor).await?;
+            }
+            return Ok(true);
+        };
+        if let Some(kept) = &self.dead_letters {
+            let attempts = letter.attempts.saturating_add(1);
+            let letter = self.letter(letter.cursor, &entry, attempts, &Report(&error));
+            kept.keep_dead_letter(&self.consumer, &letter).await?;
+        }
+        Ok(false)
+    }
+
+    fn letter(
+        &self,
+        cursor: Cursor,
+        entry: &Entry,
+        attempts: u32,
+        error: &impl fmt::Display,
+    ) -> DeadLetter {
+        DeadLetter {
+            cursor,
+            connection: entry.connection,
+            seq: entry.seq,
+            given_up_at: self.clock.now(),
+            attempts,
+            // Not every store takes a NUL.
+            error: error.to_string().replace('\0', " "),
+        }
+    }
+
+    /// Keeps a letter, however long it takes: once it is acknowledged, nothing else knows of it.
+    async fn keep(&self, letter: &DeadLetter) {
+        let Some(kept) = &self.dead_letters else {
+            return;
+        };
+        let mut failures = 0;
+        while let Err(error) = kept.keep_dead_letter(&self.consumer, letter).await {
+            failures += 1;
+            tracing::warn!(
+                consumer = %self.consumer,
+                error = %Report(&error),
+                "event.dead_letters_away"
+            );
+            sleep(self.wait(failures, self.consumer.as_str())).await;
         }
     }
 
@@ -314,8 +389,10 @@ impl<'a> Run<'a> {
                 attempts += 1;
                 let alone = self.arrived.load(Ordering::Relaxed) == arrived;
                 if self.is_hopeless(&entry, attempts, error.is_refused() || !alone) {
-                    let said = Report(&error).to_string();
-                    self.give_up(&entry, attempts, said).await;
+                    let letter = self
+                        .delivery
+                        .letter(cursor, &entry, attempts, &Report(&error));
+                    self.give_up(&letter).await;
                     return (entry.connection, cursor);
                 }
                 let wait = self
@@ -335,22 +412,17 @@ impl<'a> Run<'a> {
         attempts >= self.delivery.options.attempts && now - at > self.delivery.options.patience
     }
 
-    async fn give_up(&self, entry: &Entry, attempts: u32, error: String) {
-        let dead = DeadLetter {
-            connection: entry.connection,
-            seq: entry.seq,
-            attempts,
-            error,
-        };
+    async fn give_up(&self, dead: &DeadLetter) {
+        self.delivery.keep(dead).await;
         crate::metrics::given_up(&self.delivery.consumer);
         tracing::error!(
             consumer = %self.delivery.consumer,
             connection = %dead.connection,
             seq = dead.seq,
-            attempts,
+            attempts = dead.attempts,
             error = %dead.error,
             "event.given_up"
         );
-        self.delivery.handler.given_up(&dead).await;
+        self.delivery.handler.given_up(dead).await;
     }
 }

@@ -7,17 +7,18 @@ use bytes::Bytes;
 use chrono::TimeDelta;
 use http::{Request, Response};
 use keywheel_connection::{
-    Actor, ConnectionId, ConnectionStore, Consumer, Entry, EventKind, EventSink, Save, Versioned,
+    Actor, ConnectionId, ConnectionStore, Consumer, Cursor, DeadLetter, DeadLetters, Entry,
+    EventKind, EventSink, MemoryStore, Save, StoreError, StoreErrorKind, Versioned,
 };
 use keywheel_core::{
     Clock, MockHttpSend, Secret, SystemEntropy, TransportError, TransportErrorKind,
 };
 use keywheel_rotation::{
-    DeadLetter, DeliveryOptions, DeliveryWaker, EventChannel, EventDelivery, EventHandler,
-    HandleError, TracingEvents, Webhook, WebhookKey,
+    DeliveryOptions, DeliveryWaker, EventChannel, EventDelivery, EventHandler, HandleError,
+    TracingEvents, Webhook, WebhookKey,
 };
 use keywheel_testkit::CapturedLogs;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::fleet::{Fleet, Member, tenant};
 
@@ -251,6 +252,99 @@ async fn an_event_that_is_refused_is_given_up_and_holds_nobody_else_up() {
     stage.receiver.get().refused = None;
     assert_eq!(delivery.redeliver(stubborn, 3).await.unwrap(), 11);
     assert!(stage.receiver.of(stubborn).contains(&4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_given_up_is_listed_sent_again_or_dropped() {
+    let stage = stage().await;
+    stage.receiver.get().away = true;
+    let mut options = DeliveryOptions::default();
+    options.patience = TimeDelta::hours(1);
+    let letters = stage.fleet.memory.clone();
+    let delivery = stage.delivery().options(options);
+    let delivery = delivery.keeping_dead_letters(letters.clone());
+    run_for(&delivery, Duration::from_hours(5)).await;
+    let page = async |after| letters.dead_letters(&consumer(), after, 50).await.unwrap();
+
+    let first = page(Cursor::START).await;
+    let last = page(first[49].cursor).await;
+    assert_eq!((first.len(), last.len()), (50, 5));
+    let told = stage.receiver.get().dead.clone();
+    assert!(
+        first
+            .iter()
+            .chain(&last)
+            .all(|letter| told.contains(letter))
+    );
+    assert_eq!(first[0].error, "nobody is there");
+    assert!(
+        !delivery.resend(&first[0]).await.unwrap(),
+        "it is away still"
+    );
+    let attempts = page(Cursor::START).await[0].attempts;
+    assert_eq!(attempts, first[0].attempts + 1);
+
+    stage.receiver.get().away = false;
+    assert!(delivery.resend(&first[0]).await.unwrap());
+    let second = first[1].cursor;
+    assert!(letters.drop_dead_letter(&consumer(), second).await.unwrap());
+
+    assert_eq!(page(Cursor::START).await[0], first[2]);
+    let arrived = stage.receiver.get().arrived.clone();
+    assert_eq!(arrived, [(first[0].connection, first[0].seq)]);
+}
+
+/// Once it is acknowledged, nothing else would know of it.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_acknowledged_that_was_given_up_and_not_kept() {
+    let stage = stage().await;
+    let stubborn = stage.members[0].id;
+    stage.receiver.get().refused = Some((stubborn, 1));
+    let letters = AwayForAnHour(stage.fleet.memory.clone(), Instant::now());
+    let delivery = stage.delivery().keeping_dead_letters(letters);
+    let running = tokio::spawn(async move { run_for(&delivery, Duration::from_hours(2)).await });
+
+    sleep(Duration::from_mins(50)).await;
+    let store = &stage.fleet.memory;
+    let acknowledged = store.acknowledged(&consumer()).await.unwrap();
+    let (first, _) = &store.entries(Cursor::START, 1).await.unwrap()[0];
+    assert!(acknowledged < *first, "{acknowledged:?}");
+    running.await.unwrap();
+
+    let kept = store.dead_letters(&consumer(), Cursor::START, 9).await;
+    assert_eq!(kept.unwrap(), stage.receiver.get().dead);
+    let acknowledged = store.acknowledged(&consumer()).await.unwrap();
+    assert!(acknowledged > *first, "{acknowledged:?}");
+}
+
+#[derive(Debug)]
+struct AwayForAnHour(MemoryStore, Instant);
+
+#[async_trait]
+impl DeadLetters for AwayForAnHour {
+    async fn keep_dead_letter(
+        &self,
+        consumer: &Consumer,
+        letter: &DeadLetter,
+    ) -> Result<(), StoreError> {
+        if self.1.elapsed() < Duration::from_hours(1) {
+            return Err(StoreError::new(StoreErrorKind::Unavailable, "away"));
+        }
+        self.0.keep_dead_letter(consumer, letter).await
+    }
+
+    async fn dead_letters(
+        &self,
+        consumer: &Consumer,
+        after: Cursor,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        self.0.dead_letters(consumer, after, limit).await
+    }
+
+    async fn drop_dead_letter(&self, of: &Consumer, at: Cursor) -> Result<bool, StoreError> {
+        self.0.drop_dead_letter(of, at).await
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use keywheel_connection::{Actor, BrokenJournal, Digest, Entry, StoreErrorKind};
-use keywheel_core::SystemEntropy;
+use keywheel_connection::{
+    Actor, BrokenJournal, Cursor, DeadLetter, Digest, Entry, StoreErrorKind,
+};
+use keywheel_core::{Clock, SystemEntropy};
 use keywheel_rotation::{Ending, EventDelivery, EventHandler, Farewell, HandleError};
 
 use crate::delivery::consumer;
@@ -113,6 +115,8 @@ async fn what_is_not_as_it_was_written_is_not_sent_again() {
         assert_eq!(broken.unwrap().seq(), first, "{what}");
         let said = error.to_string();
         assert!(said.contains("compare with a backup"), "{said}");
+        let error = delivery.resend(&letter(&fleet, member)).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{what}");
         assert_eq!(counter.0.load(Ordering::Relaxed), 0, "{what}");
     }
 }
@@ -127,6 +131,17 @@ async fn a_store_that_is_away_is_not_taken_for_a_meddled_one() {
     let delivery = delivery(&fleet, Counter::default());
     let error = delivery.redeliver(member.id, 0).await.unwrap_err();
     assert!(error.is_transient(), "{error}");
+}
+
+fn letter(fleet: &Fleet, member: Member) -> DeadLetter {
+    DeadLetter {
+        cursor: Cursor(2),
+        connection: member.id,
+        seq: 2,
+        given_up_at: fleet.clock.now(),
+        attempts: 8,
+        error: "not that one".to_owned(),
+    }
 }
 
 fn delivery(fleet: &Fleet, handler: Counter) -> EventDelivery {

@@ -4,7 +4,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::conformance::Fixture;
-use keywheel_connection::{ConnectionStore, store_conformance};
+use keywheel_connection::conformance::dead_letters::DeadLetterFixture;
+use keywheel_connection::{
+    ConnectionStore, DeadLetters, dead_letter_conformance, store_conformance,
+};
 use keywheel_core::{Clock, ManualClock};
 use keywheel_sqlite::SqliteStore;
 use tempfile::TempDir;
@@ -22,14 +25,25 @@ impl OnDisk {
             clock: ManualClock::new(DateTime::UNIX_EPOCH + TimeDelta::days(20_000)),
         }
     }
+
+    async fn open(&self) -> SqliteStore {
+        keywheel_testkit::watch_logs();
+        let builder = SqliteStore::builder(self.directory.path().join("keywheel.db"));
+        builder.clock(self.clock.clone()).open().await.unwrap()
+    }
+}
+
+#[async_trait]
+impl DeadLetterFixture for OnDisk {
+    async fn empty(&self) -> Arc<dyn DeadLetters> {
+        Arc::new(self.open().await)
+    }
 }
 
 #[async_trait]
 impl Fixture for OnDisk {
     async fn empty(&self) -> Arc<dyn ConnectionStore> {
-        keywheel_testkit::watch_logs();
-        let builder = SqliteStore::builder(self.directory.path().join("keywheel.db"));
-        Arc::new(builder.clock(self.clock.clone()).open().await.unwrap())
+        Arc::new(self.open().await)
     }
 
     async fn now(&self) -> DateTime<Utc> {
@@ -46,3 +60,4 @@ impl Fixture for OnDisk {
 }
 
 store_conformance!(OnDisk::new());
+dead_letter_conformance!(OnDisk::new());

@@ -90,9 +90,10 @@ async fn a_new_file_is_migrated_once() {
 /// Read, written and claimed as one of today.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_of_every_earlier_version_is_brought_up_to_date() {
-    let files: [(i32, &[u8]); 2] = [
+    let files: [(i32, &[u8]); 3] = [
         (1, include_bytes!("fixtures/v1.sqlite")),
         (2, include_bytes!("fixtures/v2.sqlite")),
+        (3, include_bytes!("fixtures/v3.sqlite")),
     ];
     for (version, file) in files {
         let directory = tempfile::tempdir().unwrap();
@@ -120,7 +121,7 @@ async fn writes_the_fixture() {
     store.close().await;
     let fixtures = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/tests/sqlite/fixtures/v2.sqlite"
+        "/tests/sqlite/fixtures/v3.sqlite"
     );
     fs::copy(path, fixtures).unwrap();
 }

@@ -9,7 +9,7 @@ use keywheel_connection::{
 };
 use uuid::Uuid;
 
-use super::{Step, connection, key, marker, now, offer, request, sealed};
+use super::{Step, connection, health, key, marker, now, offer, request, sealed};
 use crate::apply::{Outcome, apply};
 use crate::failure::Failure;
 use crate::rotator::record_only;
@@ -47,7 +47,7 @@ fn read(secrets: Vec<Listed>) -> Inspection {
 }
 
 /// Everything that can come of an effect, in words.
-fn outcomes(
+pub(super) fn outcomes(
     connection: &Connection,
     step: &Step,
     sent_at: DateTime<Utc>,
@@ -116,7 +116,7 @@ fn outcomes(
 }
 
 /// What can come of the mint whose intent is stored.
-fn minting() -> Vec<(&'static str, Outcome)> {
+pub(super) fn minting() -> Vec<(&'static str, Outcome)> {
     let minted = Outcome::Minted {
         marker: marker(2),
         key_id: key(2),
@@ -130,10 +130,10 @@ fn minting() -> Vec<(&'static str, Outcome)> {
     ]
 }
 
-type Verb = (&'static str, fn(&mut Rotation, u64));
+pub(super) type Verb = (&'static str, fn(&mut Rotation, u64));
 
 /// What people ask for.
-fn verbs() -> [Verb; 4] {
+pub(super) fn verbs() -> [Verb; 4] {
     [
         ("rotate now", |rotation, _| {
             if rotation.in_progress().is_none() {
@@ -216,7 +216,7 @@ impl Walk {
     }
 }
 
-fn word(step: &Step) -> String {
+pub(super) fn word(step: &Step) -> String {
     match step {
         Step::Abandon => "stopped",
         Step::Abort => "given up",
@@ -303,7 +303,7 @@ fn diagram() -> String {
 #[test]
 fn the_diagram_in_the_docs_is_what_the_machine_does() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/STATES.md");
-    let drawn = format!("{HEAD}```mermaid\n{}```\n", diagram());
+    let drawn = format!("{HEAD}{}\n```mermaid\n{}```\n", health::table(), diagram());
     if std::env::var_os("KEYWHEEL_DRAW").is_some() {
         std::fs::write(path, &drawn).expect("a file");
     }
@@ -335,12 +335,10 @@ states, and its grace has no length. The health of a connection stands beside th
 since it changes none of them: a trouble is kept where the rotation stands, and ends with the event
 `rotation.recovered`.
 
-| health | comes with | ends by itself | by a person |
-|---|---|---|---|
-| `Expiring` | the margin before the end of the current secret | when it is promoted over | `rotate_now`, `supply_secret` |
-| `Halted` | a step that fails for want of a permission, room, a policy or the application itself | each is probed every hour | mend it, then `resume` |
-| `LockedOut` | the current secret refused for as long as `Policy::patience`, and no other one held; or its sealing key missing | when it works again, or what met it is not due any more | `supply_secret`, or give the key |
-| `StoreBehind` | a last proof whose read shows newer secrets of this connection | when those have ended or are removed | `abort`, then `supply_secret` |
-| `NeedsReauth` | the end of a sign-in | never | sign in again |
+Health is found out in the same way: everything that can be the matter is made, every step then succeeds, or
+people ask for something. A trouble is tried again as its column says, and ends with the step that the next one
+names.
 
+| what is the matter | health | a person | tried again | ends with | or at once, when people |
+|---|---|---|---|---|---|
 ";
