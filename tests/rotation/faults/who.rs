@@ -480,6 +480,22 @@ async fn p58_without_the_sealing_key_it_is_a_lock_out_with_a_readable_ledger() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p58_a_key_that_is_lost_while_a_new_secret_is_proven_is_a_lock_out_too() {
+    let (rig, id) = asked(921).await;
+    until(&rig, id, |status| status.candidate_key_id.is_some()).await;
+
+    work_without_the_key(&rig, id, TimeDelta::hours(3)).await;
+
+    let status = rig.status(id).await;
+    assert_eq!(status.health, Health::LockedOut, "{status:#?}");
+    assert!(status.trouble.unwrap().message.contains("key"));
+    rig.settle(id, TimeDelta::hours(5)).await;
+    assert_eq!(rig.status(id).await.health, Health::Active);
+    rig.assert_clean(id, 2).await;
+    assert_eq!(rig.directory.mint_calls().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn p67_a_rotation_in_flight_is_finished_by_the_next_version() {
     let (rig, id) = asked(915).await;
     rig.directory.fail_next("mint", IssuerErrorKind::Busy);

@@ -72,8 +72,7 @@ impl Rotator {
         Ok(stored.connection)
     }
 
-    /// Access with exactly the candidate. One that this process has no key for may be for another one, and
-    /// locks nobody out.
+    /// Access with exactly the candidate.
     pub(super) async fn with_candidate<'a>(
         &self,
         connection: &'a Connection,
@@ -81,8 +80,23 @@ impl Rotator {
     ) -> Result<Access<'a>, Failure> {
         let context = connection.seal_context(candidate.generation);
         let secret = self.parts().sealer.open(&candidate.sealed, &context).await;
-        let secret = secret.map_err(|error| Failure::from(&error).passing())?;
-        Ok(Access::new(connection, candidate.generation, secret))
+        match secret {
+            Ok(secret) => Ok(Access::new(connection, candidate.generation, secret)),
+            Err(error) => Err(self.unopened(connection, &error).await),
+        }
+    }
+
+    /// What it means that the candidate can't be opened. One that this process has no key for may be for another
+    /// one, and locks nobody out, as long as there is a key for the secret in use.
+    async fn unopened(&self, connection: &Connection, error: &SealError) -> Failure {
+        let failure = Failure::from(error).passing();
+        let Some(secrets) = connection.secrets().filter(|_| !error.is_transient()) else {
+            return failure;
+        };
+        match self.open(connection, &secrets.current).await {
+            Err(error) => Failure::from(&error),
+            Ok(_) => failure,
+        }
     }
 
     pub(super) async fn open(
