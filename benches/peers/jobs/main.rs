@@ -1,7 +1,8 @@
 //! Claim, work, complete: keywheel's stores beside apalis on the same disk with the same settings.
 //!
 //! `cargo run --release --manifest-path benches/peers/Cargo.toml --bin jobs`. Work is nothing; each job is
-//! durable when it is claimed and when it is completed. The contestants take turns, each at its best batch
+//! durable when it is claimed and when it is completed. keywheel also with what each of its steps adds: an entry in
+//! the hash-chained journal. The contestants take turns, each at its best batch
 //! size, and the medians of all rounds are compared.
 
 mod apalis_jobs;
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 use keywheel_testkit::{PostgresOptions, TestDatabase};
 
+use keywheel_jobs::Journal;
+
 const ROUNDS: usize = 5;
 const BATCHES: [u32; 3] = [64, 256, 1_024];
 
@@ -20,26 +23,57 @@ const BATCHES: [u32; 3] = [64, 256, 1_024];
 async fn main() {
     let jobs = std::env::var("KEYWHEEL_BENCH_JOBS").map_or(10_000, |jobs| jobs.parse().unwrap());
     let server = Arc::new(PostgresOptions::default().durable().start());
-    let (mut ours, mut theirs) = (Speeds::default(), Speeds::default());
+    let mut contest = Contest::default();
     for _ in 0..ROUNDS {
         for batch in BATCHES {
+            for journal in [Journal::Nothing, Journal::Entry] {
+                let database = TestDatabase::on(&server);
+                contest.ours(journal, batch, jobs, keywheel_jobs::postgres(&database, journal, jobs, batch).await);
+            }
             let database = TestDatabase::on(&server);
-            ours.add(batch, jobs, keywheel_jobs::postgres(&database, jobs, batch).await);
-            let database = TestDatabase::on(&server);
-            theirs.add(batch, jobs, apalis_jobs::postgres(&database, jobs, batch).await);
+            contest.theirs.add(batch, jobs, apalis_jobs::postgres(&database, jobs, batch).await);
         }
     }
-    report("PostgreSQL", &ours, &theirs, 2.0);
+    contest.report("PostgreSQL", 2.0);
     drop(server);
     let jobs = jobs / 5;
-    let (mut ours, mut theirs) = (Speeds::default(), Speeds::default());
+    let mut contest = Contest::default();
     for _ in 0..ROUNDS {
         for batch in BATCHES {
-            ours.add(batch, jobs, keywheel_jobs::sqlite(jobs, batch).await);
-            theirs.add(batch, jobs, apalis_jobs::sqlite(jobs, batch).await);
+            for journal in [Journal::Nothing, Journal::Entry] {
+                contest.ours(journal, batch, jobs, keywheel_jobs::sqlite(journal, jobs, batch).await);
+            }
+            contest.theirs.add(batch, jobs, apalis_jobs::sqlite(jobs, batch).await);
         }
     }
-    report("SQLite, WAL and FULL", &ours, &theirs, 10.0);
+    contest.report("SQLite, WAL and FULL", 10.0);
+}
+
+/// The contestants on one store.
+#[derive(Debug, Default)]
+struct Contest {
+    ours: Speeds,
+    with_entry: Speeds,
+    theirs: Speeds,
+}
+
+impl Contest {
+    fn ours(&mut self, journal: Journal, batch: u32, jobs: usize, took: Duration) {
+        match journal {
+            Journal::Nothing => self.ours.add(batch, jobs, took),
+            Journal::Entry => self.with_entry.add(batch, jobs, took),
+        }
+    }
+
+    fn report(&self, name: &str, wanted: f64) {
+        let (their_batch, theirs) = self.theirs.best();
+        println!("{name}: apalis {theirs:.0} jobs/s (batches of {their_batch})");
+        for (what, ours) in [("the same cycle", &self.ours), ("and a journal entry", &self.with_entry)] {
+            let (batch, ours) = ours.best();
+            let times = ours / theirs;
+            println!("  keywheel, {what}: {ours:.0} (batches of {batch}): {times:.1} times, wanted {wanted:.0}");
+        }
+    }
 }
 
 /// Jobs a second, for each batch size.
@@ -62,13 +96,4 @@ impl Speeds {
         };
         self.0.iter().map(median).max_by(|a, b| a.1.total_cmp(&b.1)).unwrap()
     }
-}
-
-fn report(name: &str, ours: &Speeds, theirs: &Speeds, wanted: f64) {
-    let ((batch, ours), (their_batch, theirs)) = (ours.best(), theirs.best());
-    println!(
-        "{name}: keywheel {ours:.0} jobs/s (batches of {batch}), apalis {theirs:.0} (batches of {their_batch}): \
-         {:.1} times, wanted {wanted:.0}",
-        ours / theirs
-    );
 }

@@ -158,8 +158,8 @@ fn write_part(to: &mut impl FnMut(&[u8]), part: &[u8]) {
     to(part);
 }
 
-/// Long enough for most contexts.
-const ROOM: usize = 256;
+/// Long enough for most contexts, and no longer: it is cleared for each value.
+const ROOM: usize = 128;
 
 /// A sealed secret: safe to store, useless without the key.
 ///
