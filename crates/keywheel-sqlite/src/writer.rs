@@ -2,9 +2,9 @@ use std::fmt;
 use std::fs::metadata;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keywheel_connection::{StoreError, StoreErrorKind};
 use keywheel_core::Clock;
@@ -185,7 +185,7 @@ impl Thread {
     fn run(mut self, jobs: &Receiver<Job>) {
         // How many writes shared the last commit: about as many are on their way.
         let mut crowd = 1;
-        while let Ok(first) = jobs.recv() {
+        while let Some(first) = wait(jobs) {
             let (batch, close) = collect(jobs, first, crowd);
             crowd = batch.len();
             self.commit(batch);
@@ -261,6 +261,19 @@ impl Thread {
     }
 }
 
+/// Waits for a write. Whoever was just answered is often back at once: to fall asleep and be woken for it would take
+/// longer than to look.
+fn wait(jobs: &Receiver<Job>) -> Option<Job> {
+    let begun = Instant::now();
+    while begun.elapsed() < AWAKE {
+        match jobs.try_recv() {
+            Err(TryRecvError::Empty) => thread::yield_now(),
+            result => return result.ok(),
+        }
+    }
+    jobs.recv().ok()
+}
+
 /// Collects what shares a commit: what has arrived, and while fewer than the `crowd` of the last commit have,
 /// what comes at once. Those callers were answered together and the first of them is back already; without the
 /// others it would have a commit for itself, and they the next one. Who writes alone never waits.
@@ -326,6 +339,9 @@ const BATCH: usize = 512;
 
 /// How long the next one of a crowd may take to come: less than a commit takes.
 const COMING: Duration = Duration::from_micros(500);
+
+/// For how long the thread looks for the next write before it sleeps: about as long as two changes of threads take.
+const AWAKE: Duration = Duration::from_micros(100);
 
 /// How far the clock may be set back without a look at the leases: they last that much longer.
 const STEP: i64 = 1_000_000;
