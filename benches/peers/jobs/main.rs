@@ -1,9 +1,9 @@
 //! Claim, work, complete: keywheel's stores beside apalis on the same disk with the same settings.
 //!
 //! `cargo run --release --manifest-path benches/peers/Cargo.toml --bin jobs`. Work is nothing; each job is
-//! durable when it is claimed and when it is completed. keywheel also with what each of its steps adds: an entry in
-//! the hash-chained journal. The contestants take turns, each at its best batch
-//! size, and the medians of all rounds are compared.
+//! durable when it is claimed and when it is completed. keywheel also runs with what each of its steps adds: an entry
+//! in the hash-chained journal. The contestants take turns, each at its best batch size, and the medians of all
+//! rounds are compared.
 
 mod apalis_jobs;
 mod keywheel_jobs;
