@@ -19,6 +19,7 @@ mod directory;
 mod enrolment;
 mod executor;
 mod faults;
+mod graces;
 mod help;
 mod issuer;
 mod mutant;

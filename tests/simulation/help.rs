@@ -31,12 +31,11 @@ pub(crate) async fn help(
         return;
     }
     let id = patient.authority;
-    let given = if patient.is_another {
-        let anew = enrol_anew(world, connections, id, true).await;
-        anew.map_err(|error| error.to_string())
-    } else {
-        supply(world, connections, id).await
+    let given = match patient.is_another {
+        true => enrol_anew(world, connections, id, true).await,
+        false => supply(world, connections, id).await,
     };
+    let given = given.map_err(|error| error.to_string());
     world.note(
         PEOPLE,
         format_args!("a new secret after {kind:?}: {given:?}"),
@@ -170,13 +169,16 @@ fn foreign(state: &mut State, client: ClientId) -> impl Iterator<Item = KeyId> {
 }
 
 /// Gives a connection a secret by hand.
-async fn supply(world: &World, connections: &Connections, id: ConnectionId) -> Result<(), String> {
+pub(crate) async fn supply(
+    world: &World,
+    connections: &Connections,
+    id: ConnectionId,
+) -> Result<(), ConnectionError> {
     let client = client_of(world, id);
     let (key_id, secret) = by_hand(world, client);
     let actor = Actor::named("test");
     let supplied = connections.supply_secret(id, &secret, Some(key_id), &actor);
-    let supplied = supplied.await.map(drop);
-    supplied.map_err(|error| error.to_string())
+    supplied.await.map(drop)
 }
 
 /// Gives a connection another credential: of the same application, or of another one.

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use keywheel_connection::{Phase, Save, Wake};
+use keywheel_connection::{Cause, Phase, Rotation, Save, Wake};
 
 use super::store::PendingSave;
 use super::world::World;
@@ -24,6 +24,8 @@ pub enum Mutant {
     ForgetsWhenToRetry,
     /// The dates on which nothing may begin are not stored.
     ForgetsFreezes,
+    /// That a rotation ends a leak is not stored.
+    ForgetsLeaks,
     /// A secret is in the text of an error.
     LeaksSecrets,
     /// A lease that somebody holds is given to somebody else, and writes are not fenced.
@@ -54,7 +56,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::BelievesLostMints,
         Self::BelievesNotFound,
         Self::BelievesUnproven,
@@ -63,6 +65,7 @@ impl Mutant {
         Self::ForgetsToWake,
         Self::ForgetsWhenToRetry,
         Self::ForgetsFreezes,
+        Self::ForgetsLeaks,
         Self::LeaksSecrets,
         Self::LeavesOutLeases,
         Self::OverlooksWhatIsAhead,
@@ -93,6 +96,7 @@ impl Mutant {
                 let schedule = rotation.settings.plan.schedule().clone();
                 rotation.settings.plan = schedule.into();
             }
+            Self::ForgetsLeaks => forget_leaks(rotation),
             Self::ForgetsToWake if save.lease.is_some() => changed.wake = Wake::Never,
             Self::RepeatsDates => rotation.since -= chrono::TimeDelta::days(400),
             Self::RemovesAtOnce => {
@@ -107,6 +111,21 @@ impl Mutant {
             _ => {}
         }
         Some(changed)
+    }
+}
+
+fn forget_leaks(rotation: &mut Rotation) {
+    if let Some(run) = &mut rotation.run {
+        run.urgent = false;
+        if run.cause == Cause::Emergency {
+            run.cause = Cause::Manual;
+        }
+    }
+    if let Some(offer) = &mut rotation.offer {
+        offer.urgent = false;
+    }
+    if let Some(request) = &mut rotation.request {
+        request.cause = Cause::Manual;
     }
 }
 

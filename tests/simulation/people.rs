@@ -3,7 +3,7 @@ use keywheel_rotation::{ConnectionError, Connections, Farewell};
 use keywheel_schedule::Freeze;
 
 use super::enrolment::schedule;
-use super::help::enrol_anew;
+use super::help::{enrol_anew, supply};
 use super::scenario::DAY;
 use super::world::{PEOPLE, World};
 
@@ -23,10 +23,11 @@ enum Verb {
     Resume,
     RollBack,
     Rotate,
+    Supply,
 }
 
 /// What is asked for often stands here often.
-const VERBS: [Verb; 19] = [
+const VERBS: [Verb; 20] = [
     Verb::Abort,
     Verb::Abort,
     Verb::ChangeCredential,
@@ -46,6 +47,7 @@ const VERBS: [Verb; 19] = [
     Verb::Rotate,
     Verb::Rotate,
     Verb::Rotate,
+    Verb::Supply,
 ];
 
 /// Asks for something, and now and then for something else right after it.
@@ -100,7 +102,7 @@ async fn ask_for(
             connections.delete(id, farewell, &actor).await.map(drop)
         }
         Verb::Disable => connections.disable(id, &actor).await.map(drop),
-        Verb::Emergency => rotate(connections, id, Cause::Emergency, &actor).await,
+        Verb::Emergency => end_a_leak(world, connections, id).await,
         Verb::Enable => {
             thaw(world, id);
             connections.enable(id, settings.clone(), None, &actor).await
@@ -109,7 +111,11 @@ async fn ask_for(
         Verb::Pause => connections.pause(id, "a release", &actor).await,
         Verb::Resume => connections.resume(id, &actor).await,
         Verb::RollBack => connections.roll_back(id, &actor).await.map(drop),
-        Verb::Rotate => rotate(connections, id, Cause::Manual, &actor).await,
+        Verb::Rotate => {
+            let asked = connections.rotate_now(id, Cause::Manual, &actor).await;
+            asked.map(drop)
+        }
+        Verb::Supply => supply(world, connections, id).await,
     };
     if let Err(error) = &asked
         && error.to_string().contains("8Q~")
@@ -120,6 +126,18 @@ async fn ask_for(
     }
     let asked = asked.map_err(|error| error.kind());
     world.note(PEOPLE, format_args!("{verb:?}: {asked:?}"));
+}
+
+/// Holds the engine to it that what leaked has no grace, when it says that a rotation ends the leak.
+async fn end_a_leak(
+    world: &World,
+    connections: &Connections,
+    id: ConnectionId,
+) -> Result<(), ConnectionError> {
+    let actor = Actor::named("test");
+    let asked = connections.rotate_now(id, Cause::Emergency, &actor).await?;
+    world.state().truth.urgent.push(asked.rotation);
+    Ok(())
 }
 
 /// Freezes some days, and holds the engine to it when it says that it will.
@@ -147,13 +165,4 @@ async fn freeze(
 fn thaw(world: &World, id: ConnectionId) {
     let truth = &mut world.state().truth;
     truth.frozen.retain(|(frozen, _, _)| *frozen != id);
-}
-
-async fn rotate(
-    connections: &Connections,
-    id: ConnectionId,
-    cause: Cause,
-    actor: &Actor,
-) -> Result<(), ConnectionError> {
-    connections.rotate_now(id, cause, actor).await.map(drop)
 }

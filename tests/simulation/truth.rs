@@ -3,11 +3,12 @@ use std::sync::Arc;
 use chrono::{NaiveDate, TimeDelta};
 use keywheel_connection::{
     Cause, Connection, ConnectionId, Debt, DebtReason, Entry, EventKind, Marker, Mode, NewSecret,
-    Phase, Rotation, Save,
+    Phase, Rotation, RotationId, Save,
 };
 use keywheel_core::KeyId;
 
 use super::directory::{By, Directory, Secret};
+use super::graces::{grace, hurried};
 use super::ports::{BEFORE, opened};
 use super::record::{Record, all, given, knows, named, seeks};
 use super::world::{Moment, State};
@@ -45,6 +46,8 @@ pub(crate) struct Truth {
     strays: Vec<KeyId>,
     /// The dates that people froze, as far as they were told so.
     pub(crate) frozen: Vec<(ConnectionId, NaiveDate, NaiveDate)>,
+    /// The rotations that people were told end a leak.
+    pub(crate) urgent: Vec<RotationId>,
 }
 
 impl Truth {
@@ -98,6 +101,7 @@ impl Truth {
             record.restored = Some(now);
         }
         self.frozen.clear();
+        self.urgent.clear();
     }
 
     /// What was asked for before the store was restored is beyond it.
@@ -265,6 +269,7 @@ impl State {
         let settings = before.rotation.as_ref().map(|rotation| &rotation.settings);
         let wanted = settings.map_or(1, |settings| u32::from(settings.proofs.max(1)));
         record.promoted = (now, grace(before));
+        self.ends_a_leak(before, after);
         let Some(secret) = current
             .key_id
             .and_then(|key_id| self.directory.secret(key_id))
@@ -578,27 +583,4 @@ fn generation(connection: &Connection) -> u64 {
     connection
         .secrets()
         .map_or(0, |secrets| secrets.current.generation)
-}
-
-/// How long the secret that is replaced now is to live on.
-fn grace(before: &Connection) -> TimeDelta {
-    let rotation = before.rotation.as_ref();
-    rotation.map_or(TimeDelta::zero(), |rotation| {
-        match rotation.run.map(|run| run.cause) {
-            Some(Cause::Emergency) | None => TimeDelta::zero(),
-            Some(Cause::Initial) => rotation.settings.original_grace.delta(),
-            _ => rotation.settings.grace.delta(),
-        }
-    })
-}
-
-/// Whether somebody ended the grace of a replaced secret.
-fn hurried(before: &Connection, record: &Record) -> bool {
-    let (Some(was), Some(is)) = (&before.rotation, record.rotation()) else {
-        return false;
-    };
-    was.debts.iter().any(|debt| {
-        let mut debts = is.debts.iter().filter(|d| d.key_id == debt.key_id);
-        debts.any(|now| now.due < debt.due)
-    })
 }

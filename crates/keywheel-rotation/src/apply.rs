@@ -231,7 +231,7 @@ impl Change<'_> {
             }
             Outcome::Finished => self.finished(rotation, secrets),
             Outcome::Reminded { days } => self.reminded(secrets, *days),
-            Outcome::SetBack => rotation.since = self.now,
+            Outcome::SetBack => self.set_back(rotation),
             Outcome::TookLeave => self.took_leave(rotation, secrets),
             Outcome::TooEarly {
                 key_id,
@@ -278,6 +278,12 @@ impl Change<'_> {
     /// that goes on with it, takes none of them back.
     fn covers(&self, rotation: &mut Rotation) {
         rotation.since = rotation.since.max(self.now);
+    }
+
+    /// Takes back what a clock that ran far ahead noted.
+    fn set_back(&self, rotation: &mut Rotation) {
+        rotation.since = rotation.since.min(self.now);
+        rotation.planned_since = rotation.planned_since.map(|at| at.min(self.now));
     }
 
     fn owe(&self, rotation: &mut Rotation, key_id: KeyId, reason: DebtReason) {

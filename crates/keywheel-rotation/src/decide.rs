@@ -1,3 +1,5 @@
+use std::iter;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
     Candidate, Cause, Connection, Debt, DebtReason, Held, Mode, Phase, Rotation, Secrets, Trouble,
@@ -153,7 +155,8 @@ fn record_only(
     if rotation.farewell.is_some() && !rotation.took_leave {
         return Some(Step::TakeLeave);
     }
-    if is_ahead_of(rotation, now) {
+    let mut noted = iter::once(rotation.since).chain(rotation.planned_since);
+    if noted.any(|at| is_ahead(rotation, at, now)) {
         return Some(Step::SetBack);
     }
     if candidate.is_some_and(|candidate| is_ready(candidate, rotation, policy)) {
@@ -442,12 +445,10 @@ pub fn next_due(
         return None;
     }
     let plan = &rotation.settings.plan;
-    let since = if is_ahead_of(rotation, now) {
-        now
-    } else {
-        rotation.since
-    };
-    let life = Lifetime::new(since);
+    let seen = |at| if is_ahead(rotation, at, now) { now } else { at };
+    let life = Lifetime::new(seen(rotation.since));
+    let changed = rotation.planned_since.map(seen);
+    let life = changed.map_or(life, |changed| life.planned_since(changed));
     let life = current.end.map_or(life, |end| life.until(end));
     let due = plan.next_due(&life, now)?;
     let cause = match due.why() {
@@ -458,9 +459,9 @@ pub fn next_due(
 }
 
 /// A clock that ran far ahead covered due dates that have not come; they are not skipped.
-fn is_ahead_of(rotation: &Rotation, now: DateTime<Utc>) -> bool {
+fn is_ahead(rotation: &Rotation, at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     let schedule = rotation.settings.plan.schedule();
-    rotation.since - now > TimeDelta::days(schedule.interval_days().into())
+    at - now > TimeDelta::days(schedule.interval_days().into())
 }
 
 /// Whether the trouble of a connection is of a mint that is not tried again: what was due is not any more,

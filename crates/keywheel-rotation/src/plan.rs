@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::apply::{Outcome, apply};
 use crate::rotator::record_only;
-use crate::{Policy, Step, decide};
+use crate::{Policy, Step, Waiting, decide};
 
 /// What a rotation that began now would do, if all went well: a dry run.
 ///
@@ -20,6 +20,8 @@ use crate::{Policy, Step, decide};
 pub struct Plan {
     /// Every call, in order.
     pub calls: Vec<PlannedCall>,
+    /// What holds it up after the last of them, for somebody to end: a pause.
+    pub held: Option<Waiting>,
 }
 
 /// A call that would be made.
@@ -64,6 +66,7 @@ impl Plan {
             now,
             policy,
             calls: Vec::new(),
+            held: None,
         };
         run.request();
         for _ in 0..LIMIT {
@@ -71,7 +74,10 @@ impl Plan {
                 break;
             }
         }
-        Self { calls: run.calls }
+        Self {
+            calls: run.calls,
+            held: run.held,
+        }
     }
 }
 
@@ -80,7 +86,11 @@ impl fmt::Display for Plan {
         for call in &self.calls {
             writeln!(f, "{}  {call}", call.at.format("%F %H:%M:%S UTC"))?;
         }
-        Ok(())
+        match self.held {
+            Some(Waiting::Paused) => writeln!(f, "held up by a pause: resume it"),
+            Some(why) => writeln!(f, "held up: {why:?}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -99,11 +109,17 @@ impl fmt::Display for PlannedCall {
     }
 }
 
+/// What the new secret is called, which has no key id before Entra gives it one.
+fn the_new_one() -> KeyId {
+    KeyId::from(Uuid::nil())
+}
+
 struct DryRun<'a> {
     connection: Connection,
     now: DateTime<Utc>,
     policy: &'a Policy,
     calls: Vec<PlannedCall>,
+    held: Option<Waiting>,
 }
 
 impl DryRun<'_> {
@@ -124,12 +140,12 @@ impl DryRun<'_> {
             return true;
         }
         match step {
-            Step::Wait { until, .. } => return self.wait(until),
+            Step::Wait { until, why } => return self.wait(until, why),
             Step::Mint { cause, generation } => self.mint(cause, generation),
             Step::Prove => self.prove(),
             Step::Publish { sink } => {
                 let sink = self.policy.sinks_before[sink].clone();
-                self.call(Call::Sink(sink.clone()), None);
+                self.call(Call::Sink(sink.clone()), self.candidate());
                 self.apply(&Outcome::Published { sink });
             }
             Step::Deliver { sink } => {
@@ -138,7 +154,7 @@ impl DryRun<'_> {
                 let Some(sink) = sinks.nth(sink).cloned() else {
                     return false;
                 };
-                self.call(Call::Sink(sink.clone()), None);
+                self.call(Call::Sink(sink.clone()), self.current());
                 self.apply(&Outcome::Delivered { sink });
             }
             Step::Inspect => {
@@ -148,7 +164,7 @@ impl DryRun<'_> {
             }
             Step::Retire { key_id } => {
                 if self.is_proven_anew(key_id) {
-                    self.call(Call::Token, None);
+                    self.call(Call::Token, self.current());
                 }
                 self.call(Call::RemovePassword, Some(key_id));
                 self.apply(&Outcome::Removed { key_id });
@@ -159,7 +175,7 @@ impl DryRun<'_> {
     }
 
     /// Waits for what is unfinished, and not for what is due some day.
-    fn wait(&mut self, until: Option<DateTime<Utc>>) -> bool {
+    fn wait(&mut self, until: Option<DateTime<Utc>>, why: Waiting) -> bool {
         let rotation = self.connection.rotation.as_ref();
         let busy = rotation.is_some_and(|rotation| {
             rotation.in_progress().is_some()
@@ -171,7 +187,10 @@ impl DryRun<'_> {
                 self.now = until;
                 true
             }
-            _ => false,
+            _ => {
+                self.held = Some(why).filter(|_| busy);
+                false
+            }
         }
     }
 
@@ -187,7 +206,7 @@ impl DryRun<'_> {
         self.call(Call::AddPassword { generation }, None);
         self.apply(&Outcome::Minted {
             marker,
-            key_id: KeyId::from(Uuid::nil()),
+            key_id: the_new_one(),
             sealed: Sealed::new("plan", Vec::new()),
             end: None,
         });
@@ -198,8 +217,7 @@ impl DryRun<'_> {
         let candidate = rotation.and_then(|rotation| rotation.candidate());
         let proofs = candidate.map_or(0, |candidate| candidate.proofs + 1);
         let last = rotation.is_some_and(|rotation| proofs >= rotation.settings.proofs);
-        let key_id = candidate.map(|candidate| candidate.key_id);
-        self.call(Call::Token, key_id.filter(|id| !id.as_uuid().is_nil()));
+        self.call(Call::Token, self.candidate());
         if last {
             self.call(Call::ReadApplication, None);
         }
@@ -225,11 +243,20 @@ impl DryRun<'_> {
         )
     }
 
+    fn candidate(&self) -> Option<KeyId> {
+        let rotation = self.connection.rotation.as_ref()?;
+        rotation.candidate().map(|candidate| candidate.key_id)
+    }
+
+    fn current(&self) -> Option<KeyId> {
+        self.connection.secrets()?.current.key_id
+    }
+
     fn call(&mut self, call: Call, key_id: Option<KeyId>) {
         self.calls.push(PlannedCall {
             at: self.now,
             call,
-            key_id,
+            key_id: key_id.filter(|key_id| *key_id != the_new_one()),
         });
     }
 

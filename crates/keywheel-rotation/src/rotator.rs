@@ -11,7 +11,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
     Claimed, Connection, ConnectionId, ConnectionStore, CredentialIssuer, EventSink, Holder, Lease,
-    Sealer, SecretSink, StoreError, StoreErrorKind, Version,
+    Rotation, Sealer, SecretSink, StoreError, StoreErrorKind, Version,
 };
 use keywheel_core::{Clock, Entropy};
 use thiserror::Error;
@@ -317,11 +317,15 @@ fn is_over(lease: StoreErrorKind) -> bool {
     matches!(lease, StoreErrorKind::LeaseLost | StoreErrorKind::NotFound)
 }
 
-/// Returns when a worker should look at `connection` next.
+/// Returns when a worker should look at `connection` next. A leak is before all that is overdue: what is due the
+/// longest is claimed first.
 pub(crate) fn wake_at(
     connection: &Connection,
     now: DateTime<Utc>,
     policy: &Policy,
 ) -> Option<DateTime<Utc>> {
-    decide(connection, now, policy).wake_at(now)
+    let at = decide(connection, now, policy).wake_at(now)?;
+    let rotation = connection.rotation.as_ref();
+    let leaked = at <= now && rotation.is_some_and(Rotation::is_urgent);
+    Some(if leaked { DateTime::UNIX_EPOCH } else { at })
 }

@@ -28,7 +28,7 @@ pub struct Status {
     pub end: Option<DateTime<Utc>>,
     /// The replaced secret, while it is valid.
     pub previous_key_id: Option<KeyId>,
-    /// A new secret that is being proven.
+    /// A new secret that is being proven, or was given and is about to be.
     pub candidate_key_id: Option<KeyId>,
     /// Every secret of ours that may be valid.
     pub live_key_ids: Vec<KeyId>,
@@ -119,13 +119,15 @@ impl Status {
         if let Some(rotation) = rotation {
             let intent = usize::from(matches!(rotation.phase, Phase::Intent { .. }));
             let unsettled = rotation.dead_markers.iter().filter(|dead| !dead.settled);
-            status.candidate_key_id = rotation.candidate().map(|candidate| candidate.key_id);
+            let offered = rotation.offer.as_ref().map(|offer| offer.key_id);
+            let candidate = rotation.candidate().map(|candidate| candidate.key_id);
+            status.candidate_key_id = candidate.or(offered);
             status.debts.clone_from(&rotation.debts);
             let told = rotation.strays.iter().filter(|it| it.told);
             status.strays = told.copied().collect();
             status.unresolved = unsettled.count() + intent;
             status.run = rotation.run;
-            status.requested = rotation.request.map(|request| request.id);
+            status.requested = rotation.asked_for();
             status.last = rotation.last;
             status.trouble.clone_from(&rotation.trouble);
             status.drift = rotation.deliveries.iter().map(|d| d.sink.clone()).collect();
@@ -152,13 +154,13 @@ impl Status {
     }
 
     fn live(&self) -> Vec<KeyId> {
-        let mut live: Vec<_> = [self.key_id, self.previous_key_id, self.candidate_key_id]
-            .into_iter()
-            .flatten()
-            .collect();
-        for debt in &self.debts {
-            if !live.contains(&debt.key_id) {
-                live.push(debt.key_id);
+        let held = [self.key_id, self.previous_key_id, self.candidate_key_id];
+        let owed = self.debts.iter().map(|debt| debt.key_id);
+        let mut live = Vec::new();
+        for key_id in held.into_iter().flatten().chain(owed) {
+            // A secret that is taken back is the one before, too.
+            if !live.contains(&key_id) {
+                live.push(key_id);
             }
         }
         live

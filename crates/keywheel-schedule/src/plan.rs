@@ -78,6 +78,7 @@ pub struct Plan {
 pub struct Lifetime {
     since: DateTime<Utc>,
     until: Option<DateTime<Utc>>,
+    planned_since: Option<DateTime<Utc>>,
 }
 
 /// More seconds than any interval, and so than any delay, has.
@@ -89,13 +90,26 @@ impl Lifetime {
     /// What was due until then is done: give the end of the last rotation, by whatever cause it ran.
     #[must_use]
     pub const fn new(since: DateTime<Utc>) -> Self {
-        Self { since, until: None }
+        Self {
+            since,
+            until: None,
+            planned_since: None,
+        }
     }
 
     /// Sets when the credential stops working: the `endDateTime` that Graph answered with.
     #[must_use]
     pub const fn until(mut self, end: DateTime<Utc>) -> Self {
         self.until = Some(end);
+        self
+    }
+
+    /// Sets when the plan took the place of another one: what it would have run until then was not its to
+    /// run. The [spacing](PlanBuilder::minimum_spacing) counts from the last rotation all the same, so that a
+    /// run that is moved to later on the same day runs on that day.
+    #[must_use]
+    pub const fn planned_since(mut self, changed: DateTime<Utc>) -> Self {
+        self.planned_since = Some(changed);
         self
     }
 }
@@ -154,7 +168,7 @@ impl Plan {
     /// - The same plan and life give the same answer until it is reached: asking again moves nothing.
     #[must_use]
     pub fn next_due(&self, life: &Lifetime, now: DateTime<Utc>) -> Option<Due> {
-        let planned = self.planned(life.since, now.timestamp());
+        let planned = self.planned(life, now.timestamp());
         let deadline = life.until.map(|until| self.deadline(life.since, until));
         let (at, why) = match (&planned, deadline) {
             (Some(planned), Some(deadline)) if planned.at <= deadline => (planned.at, planned.why),
@@ -180,15 +194,19 @@ impl Plan {
         })
     }
 
-    /// Returns the first run that the last rotation has not done already.
-    fn planned(&self, since: DateTime<Utc>, now: i64) -> Option<Planned> {
-        let earliest = since.timestamp() + self.minimum_spacing;
-        let mut occurrence = self.occurrence_after(since.timestamp())?;
+    /// Returns the first run that the last rotation has not done already, and that is this plan's.
+    fn planned(&self, life: &Lifetime, now: i64) -> Option<Planned> {
+        let since = life.since.timestamp();
+        let changed = life.planned_since.map(|changed| changed.timestamp());
+        let earliest = since + self.minimum_spacing;
+        // What was due before the change may have been moved to after it: hardly by more than this.
+        let from = changed.map_or(since, |changed| since.max(changed - LONGEST));
+        let mut occurrence = self.occurrence_after(from)?;
         loop {
             let due = occurrence.second();
             // Whether a run is left out must not depend on when the question is asked.
             let (moved, on_time) = self.place(due, i64::MIN)?;
-            if on_time < earliest {
+            if on_time < earliest || changed.is_some_and(|changed| on_time <= changed) {
                 occurrence = self.occurrence_after(due)?;
                 continue;
             }

@@ -5,7 +5,7 @@ use keywheel_connection::{
     Cause, ConnectionId, ConnectionStore, EventKind, IssuerErrorKind, verify_journal,
 };
 use keywheel_core::{Clock, KeyId};
-use keywheel_rotation::{ConnectionErrorKind, Ending, Farewell, Health};
+use keywheel_rotation::{ConnectionErrorKind, Ending, Farewell, Health, Waiting};
 use workspace_tests::{Fate, Lag, Rig, settings};
 
 use super::me;
@@ -213,6 +213,56 @@ async fn the_plan_is_what_then_happens() {
         "mint", "prove", "prove", "prove", "inspect", "publish", "publish", "prove", "remove",
     ];
     assert_eq!(calls, wanted);
+}
+
+/// What runs already goes on in the plan: the current secret has a key id, and is not called the new one.
+#[tokio::test(start_paused = true)]
+async fn the_plan_within_a_grace_names_the_secrets_and_what_holds_it_up() {
+    let (rig, _, _) = Rig::new(408).with_sinks();
+    let id = rig.rotating(settings()).await;
+    let old = rig.status(id).await.key_id.unwrap();
+    rig.request(id, Cause::Manual).await;
+    until(&rig, id, |status| status.generation == 2).await;
+    let current = rig.status(id).await.key_id.unwrap();
+
+    let plan = rig.connections().plan(id).await.unwrap();
+
+    let lines: Vec<_> = plan
+        .to_string()
+        .lines()
+        .map(|l| l[25..].to_owned())
+        .collect();
+    let wanted = [
+        format!("give {current} to sink \"after\""),
+        format!("token with {current}"),
+        format!("removePassword {old}"),
+    ];
+    assert_eq!(lines, wanted);
+    assert_eq!(plan.held, None);
+
+    let pause = rig.connections().pause(id, "a release", &me()).await;
+    pause.unwrap();
+    let plan = rig.connections().plan(id).await.unwrap();
+    assert_eq!(plan.held, Some(Waiting::Paused), "{plan}");
+    assert!(
+        plan.to_string()
+            .ends_with("held up by a pause: resume it\n")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_takes_its_leave_is_not_paused() {
+    let rig = Rig::new(409);
+    let id = rig.rotating(settings()).await;
+    let connections = rig.connections();
+    let farewell = connections.delete(id, Farewell::Revoke, &me()).await;
+    farewell.unwrap();
+
+    let error = connections.pause(id, "a release", &me()).await.unwrap_err();
+
+    assert_eq!(error.kind(), ConnectionErrorKind::State);
+    rig.settle(id, TimeDelta::hours(3)).await;
+    rig.assert_deleted(id, "not paused").await;
 }
 
 #[tokio::test(start_paused = true)]

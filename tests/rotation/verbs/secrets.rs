@@ -1,9 +1,9 @@
 //! Giving secrets, taking them back, and giving another credential.
 
 use chrono::TimeDelta;
-use keywheel_connection::{Cause, EventKind};
+use keywheel_connection::{Cause, EventKind, Run};
 use keywheel_core::{ClientId, Cloud, KeyId};
-use keywheel_rotation::{ConnectionErrorKind, Ending, Health};
+use keywheel_rotation::{Call, ConnectionErrorKind, Ending, Health, PlannedCall, Requested};
 use workspace_tests::{Foreign, Rig, other, ours, secret, settings};
 
 use super::me;
@@ -205,6 +205,78 @@ async fn only_one_new_secret_is_on_its_way() {
     supply(&rig, id, &given).await;
     rig.settle(id, TimeDelta::hours(3)).await;
     rig.assert_clean(id, 2).await;
+}
+
+async fn emergency(rig: &Rig, id: keywheel_connection::ConnectionId) -> Requested {
+    let asked = rig
+        .connections()
+        .rotate_now(id, Cause::Emergency, &me())
+        .await;
+    asked.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_supplied_is_seen_before_it_is_taken_up() {
+    let rig = Rig::new(315);
+    let id = rig.rotating(settings()).await;
+    let given = rig.directory.add_secret("by hand");
+
+    supply(&rig, id, &given).await;
+
+    let status = rig.status(id).await;
+    assert_eq!(status.candidate_key_id, Some(given.key_id));
+    assert!(status.live_key_ids.contains(&given.key_id));
+    assert!(status.requested.is_some() && !status.is_settled());
+    let plan = rig.connections().plan(id).await.unwrap();
+    let minted = |call: &PlannedCall| matches!(call.call, Call::AddPassword { .. });
+    assert!(!plan.calls.iter().any(minted), "{plan}");
+    assert_eq!(plan.calls[0].key_id, Some(given.key_id), "{plan}");
+}
+
+/// Before it is taken up, and after.
+#[tokio::test(start_paused = true)]
+async fn an_emergency_leaves_no_grace_to_what_a_supplied_secret_replaces() {
+    for taken_up in [false, true] {
+        let rig = Rig::new(316);
+        let id = rig.rotating(settings()).await;
+        let leaked = rig.status(id).await.key_id.unwrap();
+        let given = rig.directory.add_secret("by hand");
+        supply(&rig, id, &given).await;
+        if taken_up {
+            until(&rig, id, |status| status.run.is_some()).await;
+        }
+
+        let asked = emergency(&rig, id).await;
+
+        assert!(asked.joined);
+        rig.settle(id, TimeDelta::minutes(2)).await;
+        assert!(!rig.directory.has(leaked), "taken up: {taken_up}");
+        rig.assert_clean(id, 2).await;
+        let last = rig.status(id).await.last.unwrap();
+        assert_eq!((last.id, last.cause), (asked.rotation, Cause::Supplied));
+    }
+}
+
+/// The secret that is taken back was in use, and may be the one that leaked.
+#[tokio::test(start_paused = true)]
+async fn an_emergency_replaces_a_secret_that_is_just_being_taken_back() {
+    for taken_up in [false, true] {
+        let rig = Rig::new(317);
+        let (id, before, bad) = in_grace(&rig).await;
+        let back = rig.connections().roll_back(id, &me()).await.unwrap();
+        if taken_up {
+            let run = |run: Run| run.id == back.rotation;
+            until(&rig, id, |status| status.run.is_some_and(run)).await;
+        }
+
+        let asked = emergency(&rig, id).await;
+
+        assert!(!asked.joined);
+        rig.settle(id, TimeDelta::minutes(5)).await;
+        assert!(!rig.directory.has(bad) && !rig.directory.has(before));
+        rig.assert_clean(id, 4).await;
+        assert_eq!(rig.status(id).await.last.unwrap().id, asked.rotation);
+    }
 }
 
 async fn change(

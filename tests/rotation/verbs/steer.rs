@@ -225,7 +225,7 @@ async fn another_schedule_takes_effect_at_once_and_makes_up_for_nothing() {
     let change = rig.connections().change_settings(id, weekly, &me()).await;
 
     change.unwrap();
-    // Later on the same day: it is 12:00 UTC on 21 March, and the next of the new dates is the 22nd.
+    // It is 12:00 UTC on 21 March, and the next of the new dates is the 22nd.
     let status = rig.status(id).await;
     assert_eq!(
         status.next_due.unwrap().to_rfc3339(),
@@ -236,6 +236,81 @@ async fn another_schedule_takes_effect_at_once_and_makes_up_for_nothing() {
     assert_eq!(rig.status(id).await.generation, 1);
     rig.run(id, TimeDelta::hours(2)).await;
     rig.assert_clean(id, 2).await;
+}
+
+/// Every seven days at `at` in Berlin, 21 March among them.
+fn weekly(at: &str) -> RotationSettings {
+    let schedule = Schedule::builder()
+        .every_days(7)
+        .at(at.parse().unwrap())
+        .zone(SETTINGS_ZONE)
+        .anchor("2026-03-07".parse().unwrap())
+        .build();
+    let mut settings = Rig::quick();
+    settings.plan = schedule.unwrap().into();
+    settings
+}
+
+/// At noon, UTC, on 21 March.
+#[tokio::test(start_paused = true)]
+async fn w18_another_schedule_runs_on_the_very_day_on_which_it_is_given() {
+    let rig = Rig::new(218);
+    let id = rig.rotating(Rig::quick()).await;
+    rig.run(id, TimeDelta::days(20)).await;
+
+    let change = rig
+        .connections()
+        .change_settings(id, weekly("13:30"), &me())
+        .await;
+
+    change.unwrap();
+    let next = rig.status(id).await.next_due.unwrap();
+    assert_eq!(next.to_rfc3339(), "2026-03-21T12:30:00+00:00");
+    rig.run(id, TimeDelta::minutes(40)).await;
+    rig.assert_clean(id, 2).await;
+}
+
+/// What is due at 19:00 is moved at 13:00 to 21:00, and runs then: not before, once, and not a week later.
+#[tokio::test(start_paused = true)]
+async fn w18_a_run_that_is_moved_to_later_on_its_day_is_not_lost() {
+    let rig = Rig::new(219);
+    let id = rig.rotating(weekly("19:00")).await;
+    let before = rig.status(id).await.generation;
+    rig.run(id, TimeDelta::days(6) - TimeDelta::hours(1)).await;
+    assert_eq!(rig.status(id).await.generation, before);
+
+    let change = rig
+        .connections()
+        .change_settings(id, weekly("21:00"), &me())
+        .await;
+
+    change.unwrap();
+    let next = rig.status(id).await.next_due.unwrap();
+    assert_eq!(next.to_rfc3339(), "2026-03-07T20:00:00+00:00");
+    rig.run(id, next - rig.clock.now() - TimeDelta::minutes(1))
+        .await;
+    assert_eq!(rig.status(id).await.generation, before);
+    rig.run(id, TimeDelta::hours(2)).await;
+    rig.assert_clean(id, before + 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn enabling_again_by_another_plan_makes_up_for_nothing() {
+    let rig = Rig::new(220);
+    let id = rig.rotating(Rig::quick()).await;
+    rig.connections().disable(id, &me()).await.unwrap();
+    rig.run(id, TimeDelta::days(20)).await;
+
+    let enable = rig
+        .connections()
+        .enable(id, weekly("11:00"), None, &me())
+        .await;
+
+    enable.unwrap();
+    let next = rig.status(id).await.next_due.unwrap();
+    assert_eq!(next.to_rfc3339(), "2026-03-28T10:00:00+00:00");
+    rig.run(id, TimeDelta::days(6)).await;
+    rig.assert_clean(id, 1).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -40,10 +40,16 @@ pub struct Rotation {
     /// Whether everything that must go before the connection is deleted is a debt, or was.
     #[serde(default)]
     pub took_leave: bool,
-    /// When the last rotation began, the connection was enrolled, or its plan changed: due dates up to here
-    /// are done with.
+    /// When the last rotation began or the connection was enrolled: due dates up to here are done with.
     #[serde(with = "instant")]
     pub since: DateTime<Utc>,
+    /// When the plan was last put in the place of another one: what it would have run until then was not its.
+    #[serde(
+        default,
+        with = "instant::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub planned_since: Option<DateTime<Utc>>,
     /// The rotation that has begun and is not confirmed.
     pub run: Option<Run>,
     /// How far the mint of a new secret got.
@@ -79,6 +85,7 @@ impl Rotation {
             farewell: None,
             took_leave: false,
             since,
+            planned_since: None,
             run: None,
             phase: Phase::Idle,
             debts: Vec::new(),
@@ -95,7 +102,24 @@ impl Rotation {
     #[must_use]
     pub fn in_progress(&self) -> Option<RotationId> {
         let running = self.run.map(|run| run.id);
-        running.or_else(|| self.request.map(|request| request.id))
+        running.or_else(|| self.asked_for())
+    }
+
+    /// Returns the rotation that was asked for and has not begun: to the secret that was given, if one was,
+    /// which is taken up first.
+    #[must_use]
+    pub fn asked_for(&self) -> Option<RotationId> {
+        let offered = self.offer.as_ref().map(|offer| offer.rotation);
+        offered.or_else(|| self.request.map(|request| request.id))
+    }
+
+    /// Tells whether a leak is to be ended: what is replaced has no grace.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        let asked = self.request.map(|request| request.cause);
+        asked == Some(Cause::Emergency)
+            || self.run.is_some_and(|run| run.is_urgent())
+            || self.offer.as_ref().is_some_and(|offer| offer.urgent)
     }
 
     /// Returns the candidate that is being proven.
@@ -180,6 +204,9 @@ pub struct Run {
     /// When another one may be minted in their place.
     #[serde(default, with = "instant::optional")]
     pub mint_after: Option<DateTime<Utc>>,
+    /// Whether an emergency joined it: the replaced secret has no grace, whatever the cause.
+    #[serde(default)]
+    pub urgent: bool,
 }
 
 impl Run {
@@ -193,7 +220,14 @@ impl Run {
             promoted_at: None,
             quarantined: 0,
             mint_after: None,
+            urgent: false,
         }
+    }
+
+    /// Tells whether the replaced secret has no grace.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        self.urgent || self.cause == Cause::Emergency
     }
 }
 

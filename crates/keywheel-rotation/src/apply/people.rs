@@ -27,7 +27,9 @@ impl Change<'_> {
                 by: offer.rotation,
             });
         }
-        rotation.run = Some(Run::new(offer.rotation, offer.cause, self.now));
+        let mut run = Run::new(offer.rotation, offer.cause, self.now);
+        run.urgent = offer.urgent;
+        rotation.run = Some(run);
         self.covers(rotation);
         rotation.phase = Phase::Proving(Candidate::offered(&offer, self.now));
         end_trouble(rotation, &MAKING);

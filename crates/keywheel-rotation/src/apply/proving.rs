@@ -102,7 +102,7 @@ impl Change<'_> {
         };
         let settings = &rotation.settings;
         let grace = match run.cause {
-            Cause::Emergency => TimeDelta::zero(),
+            _ if run.is_urgent() => TimeDelta::zero(),
             Cause::Initial => settings.original_grace.delta(),
             _ => settings.grace.delta(),
         };

@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
     Actor, Cause, Connection, ConnectionId, EventKind, Held, Pause, Phase, Rotation, RotationId,
-    RotationRequest, RotationSettings, Run,
+    RotationRequest, RotationSettings,
 };
 use keywheel_core::{ClientSecret, KeyId};
 use keywheel_schedule::Freeze;
@@ -37,7 +37,8 @@ impl Connections {
     ///
     /// An emergency leaves the replaced secret no grace; one that is in its grace already is revoked at
     /// once, and where that one's rotation waits for nothing else, another rotation follows it: the
-    /// secret in use may be the one that leaked.
+    /// secret in use may be the one that leaked. So may one that is being taken back, and a rotation follows
+    /// that too. A pause holds an emergency up like all else: [`resume`](Self::resume) lets it begin.
     ///
     /// # Errors
     ///
@@ -58,19 +59,17 @@ impl Connections {
                 end_grace(rotation, now);
             }
             joined = to_join(rotation, cause);
-            let Some(rotation_id) = joined else {
+            let changed = joined.is_none() || cause == Cause::Emergency;
+            if joined.is_none() {
                 rotation.request = Some(RotationRequest::new(fresh, cause, now));
-                return Ok(Some(EventKind::RotationRequested {
-                    rotation: fresh,
-                    cause,
-                }));
-            };
-            Ok(
-                hurry(rotation, cause).then_some(EventKind::RotationRequested {
-                    rotation: rotation_id,
-                    cause,
-                }),
-            )
+            }
+            if cause == Cause::Emergency {
+                hurry(rotation);
+            }
+            Ok(changed.then(|| EventKind::RotationRequested {
+                rotation: joined.unwrap_or(fresh),
+                cause,
+            }))
         })
         .await?;
         Ok(Requested {
@@ -83,7 +82,8 @@ impl Connections {
     ///
     /// For the first time it does what creating a rotating connection does: the key id of the current
     /// secret is found or checked, and the first rotation is asked for. Later on the settings are replaced as
-    /// by [`change_settings`](Self::change_settings).
+    /// by [`change_settings`](Self::change_settings): the same plan makes up once, and at once, for the dates
+    /// that went by while it was disabled, and another one for none.
     ///
     /// # Errors
     ///
@@ -187,7 +187,8 @@ impl Connections {
     ///
     /// # Errors
     ///
-    /// Returns an error when the connection does not exist or has no rotation, or the store fails.
+    /// Returns an error when the connection does not exist, has no rotation or is being deleted, or the
+    /// store fails.
     pub async fn pause(
         &self,
         id: ConnectionId,
@@ -196,6 +197,7 @@ impl Connections {
     ) -> Result<()> {
         let (since, reason) = (self.now(), reason.into());
         self.change(id, actor, |rotation, _| {
+            stays(rotation)?;
             if rotation.pause.is_some() {
                 return Ok(None);
             }
@@ -279,7 +281,9 @@ impl Connections {
     }
 
     /// Changes when and how a connection rotates. Takes effect at once: the next run is the first date of
-    /// the new plan from now on. A rotation that has begun goes on.
+    /// the new plan from now on, the very same day if the plan says so; only the plan's
+    /// [spacing](keywheel_schedule::PlanBuilder::minimum_spacing) from the last rotation is kept. A rotation
+    /// that has begun goes on.
     ///
     /// All of the settings are replaced. Only the delay that [spreads](crate::NewConnection::spread_over) the
     /// connection stays, unless the plan has a jitter of its own; one without a span takes it away.
@@ -309,17 +313,21 @@ impl Connections {
     }
 }
 
-/// The rotation that a request joins. An emergency joins none whose new secret is in use: it may be the
-/// one that leaked.
+/// The rotation that a request joins. An emergency joins none whose new secret is or was in use: it may be
+/// the one that leaked.
 fn to_join(rotation: &Rotation, cause: Cause) -> Option<RotationId> {
-    let done = |run: &Run| cause == Cause::Emergency && run.promoted_at.is_some();
-    let running = rotation.run.filter(|run| !done(run)).map(|run| run.id);
-    let offered = rotation.offer.as_ref().map(|offer| offer.rotation);
+    let urgent = cause == Cause::Emergency;
+    let used = |cause| urgent && cause == Cause::RollBack;
+    let run = rotation.run.filter(|run| !used(run.cause));
+    let run = run.filter(|run| !urgent || run.promoted_at.is_none());
+    let offer = rotation.offer.as_ref().filter(|offer| !used(offer.cause));
+    let running = run.map(|run| run.id);
+    let offered = offer.map(|offer| offer.rotation);
     let requested = rotation.request.map(|request| request.id);
     running.or(offered).or(requested)
 }
 
-/// Due dates of a new plan that have gone by are not its.
+/// What another plan would have run until now was not its to run, whether the rotation is enabled or not.
 fn put_settings(
     rotation: &mut Rotation,
     settings: &RotationSettings,
@@ -336,8 +344,8 @@ fn put_settings(
         let plan = plan.to_builder().jitter(jitter).build();
         settings.plan = plan.map_err(|error| ConnectionError::invalid(error.to_string()))?;
     }
-    if rotation.enabled && rotation.settings.plan != settings.plan {
-        rotation.since = rotation.since.max(now);
+    if rotation.settings.plan != settings.plan {
+        rotation.planned_since = Some(now);
     }
     rotation.settings = settings;
     Ok(())
@@ -355,19 +363,18 @@ fn end_grace(rotation: &mut Rotation, now: DateTime<Utc>) {
     }
 }
 
-/// Turns a rotation in progress into an emergency, if that is what is asked for.
-fn hurry(rotation: &mut Rotation, cause: Cause) -> bool {
-    if cause != Cause::Emergency {
-        return false;
-    }
+/// What runs or was asked for leaves the secret that it replaces no grace.
+fn hurry(rotation: &mut Rotation) {
     if let Some(run) = &mut rotation.run {
-        run.cause = cause;
+        run.urgent = true;
         run.mint_after = None;
     }
-    if let Some(request) = &mut rotation.request {
-        request.cause = cause;
+    if let Some(offer) = &mut rotation.offer {
+        offer.urgent = true;
     }
-    true
+    if let Some(request) = &mut rotation.request {
+        request.cause = Cause::Emergency;
+    }
 }
 
 fn retry_now(rotation: &mut Rotation, now: DateTime<Utc>) -> bool {

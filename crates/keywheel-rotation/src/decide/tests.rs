@@ -148,6 +148,7 @@ fn rows() -> Vec<Row> {
         ("deleted but for the current secret and another", |r, _| { r.farewell = Some(now()); r.took_leave = true; let mut d = debt(DebtReason::Deleted, -MINUTE); d.key_id = key(1); r.debts = vec![d, debt(DebtReason::Superseded, MINUTE)]; }, waits(MINUTE, Waiting::Grace)),
         ("deleted, and nothing is left", |r, _| { r.farewell = Some(now()); r.took_leave = true; }, Step::Delete),
         ("the clock was set back", |r, _| r.since += TimeDelta::days(60), Step::SetBack),
+        ("the clock was set back after a change of the plan", |r, _| r.planned_since = Some(r.since + TimeDelta::days(60)), Step::SetBack),
         ("disabled, and its end near", |r, s| { r.enabled = false; s.current.end = Some(now() + TimeDelta::days(10)); }, Step::Remind { days: 14 }),
     ]
 }

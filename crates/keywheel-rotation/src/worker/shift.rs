@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use keywheel_connection::{Cause, Claimed, Connection, Holder, StoreError};
+use keywheel_connection::{Claimed, Connection, Holder, Rotation, StoreError};
 use keywheel_core::{Report, TenantId};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -251,11 +251,5 @@ async fn claimed(claiming: &mut Option<Claiming>) -> (usize, Result<Vec<Claimed>
 /// A leak does not wait in a queue.
 fn is_urgent(connection: &Connection) -> bool {
     let rotation = connection.rotation.as_ref();
-    let request = rotation.and_then(|rotation| rotation.request);
-    let run = rotation.and_then(|rotation| rotation.run);
-    let causes = [
-        request.map(|request| request.cause),
-        run.map(|run| run.cause),
-    ];
-    causes.contains(&Some(Cause::Emergency))
+    rotation.is_some_and(Rotation::is_urgent)
 }

@@ -103,6 +103,29 @@ async fn an_emergency_does_not_wait_in_the_queue() {
     worker.stop().await;
 }
 
+/// More tenants than there are places, all of them overdue for longer than the leak is known.
+#[tokio::test(start_paused = true)]
+async fn an_emergency_passes_by_what_is_overdue_at_other_tenants() {
+    let mut fleet = Fleet::new();
+    let mut members = Vec::new();
+    for n in 0..100 {
+        let tenant = tenant(&format!("tenant-{n}.example"));
+        members.extend(fleet.add(&tenant, 1).await);
+    }
+    let mut options = WorkerOptions::default();
+    options.in_flight = 2;
+    let worker = fleet.start(fleet.worker(1).options(options));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let leaked = &members[99..];
+    assert!(!fleet.status(leaked[0]).await.is_settled());
+
+    fleet.request(leaked, Cause::Emergency).await;
+    let took = fleet.settled(leaked, 1).await;
+
+    assert!(took < TimeDelta::seconds(30), "the emergency waited {took}");
+    worker.stop().await;
+}
+
 /// A hundred connections with one schedule, and two hours for them.
 #[tokio::test(start_paused = true)]
 async fn connections_that_are_due_together_begin_over_the_span_that_they_are_spread_over() {

@@ -145,6 +145,9 @@ pub struct Offer {
     /// When it ends, if known.
     #[serde(default, with = "instant::optional")]
     pub end: Option<DateTime<Utc>>,
+    /// Whether an emergency joined it: the replaced secret has no grace.
+    #[serde(default)]
+    pub urgent: bool,
 }
 
 impl Offer {
@@ -165,6 +168,7 @@ impl Offer {
             sealed,
             origin,
             end,
+            urgent: false,
         }
     }
 }

@@ -25,6 +25,8 @@ struct Numbers {
     /// Minutes of 2026.
     since: i64,
     ends: Option<i64>,
+    /// When the plan was changed, in minutes after the last rotation.
+    changed: Option<i64>,
 }
 
 fn numbers() -> impl Strategy<Value = Numbers> {
@@ -39,9 +41,10 @@ fn numbers() -> impl Strategy<Value = Numbers> {
         prop_oneof![Just(0_u64), 1_u64..24],
         0_i64..365 * 1440,
         prop::option::of(0_i64..60 * 1440),
+        prop::option::of(0_i64..60 * 1440),
     )
         .prop_map(
-            |(zone, interval, at, windows, freezes, jitter, since, ends)| Numbers {
+            |(zone, interval, at, windows, freezes, jitter, since, ends, changed)| Numbers {
                 zone,
                 interval,
                 at,
@@ -50,6 +53,7 @@ fn numbers() -> impl Strategy<Value = Numbers> {
                 jitter,
                 since,
                 ends,
+                changed,
             },
         )
 }
@@ -82,10 +86,19 @@ impl Numbers {
     }
 
     fn life(&self) -> Lifetime {
-        let since = utc("2026-01-01T00:00:00") + TimeDelta::minutes(self.since);
+        let life = self.endless_life();
         match self.ends {
-            Some(minutes) => Lifetime::new(since).until(since + TimeDelta::minutes(minutes)),
-            None => Lifetime::new(since),
+            Some(minutes) => life.until(life.since + TimeDelta::minutes(minutes)),
+            None => life,
+        }
+    }
+
+    fn endless_life(&self) -> Lifetime {
+        let since = utc("2026-01-01T00:00:00") + TimeDelta::minutes(self.since);
+        let life = Lifetime::new(since);
+        match self.changed {
+            Some(minutes) => life.planned_since(since + TimeDelta::minutes(minutes)),
+            None => life,
         }
     }
 
@@ -130,7 +143,7 @@ impl Numbers {
                         .delay()
                         .as_secs() as i64,
                 );
-            if run >= earliest {
+            if run >= earliest && self.endless_life().planned_since < Some(run) {
                 return (occurrence, at, run);
             }
             occurrence = plan.first.next_after(occurrence.at()).unwrap();
@@ -164,7 +177,7 @@ proptest! {
     fn a_plan_runs_when_the_model_says(numbers in numbers()) {
         let plan = numbers.plan();
         let (occurrence, opens, run) = numbers.expected(&plan);
-        let life = Lifetime::new(numbers.life().since);
+        let life = numbers.endless_life();
 
         let due = plan.next_due(&life, life.since).unwrap();
 
@@ -198,7 +211,7 @@ proptest! {
     fn nothing_runs_later_than_the_margin_before_the_end(numbers in numbers(), late in 0_i64..90 * 1440) {
         let (plan, life) = (numbers.plan(), numbers.life());
         let Some(until) = life.until else { return Ok(()) };
-        let without_end = plan.next_due(&Lifetime::new(life.since), life.since).unwrap();
+        let without_end = plan.next_due(&numbers.endless_life(), life.since).unwrap();
 
         let due = plan.next_due(&life, life.since + TimeDelta::minutes(late)).unwrap();
 
@@ -231,9 +244,13 @@ proptest! {
 
     #[test]
     fn no_question_panics(
-        numbers in numbers(), since in instant(), until in prop::option::of(instant()), now in instant(),
+        numbers in numbers(), since in instant(), until in prop::option::of(instant()),
+        changed in prop::option::of(instant()), now in instant(),
     ) {
         let mut life = Lifetime::new(since);
+        if let Some(changed) = changed {
+            life = life.planned_since(changed);
+        }
         if let Some(until) = until {
             life = life.until(until);
         }
