@@ -158,13 +158,15 @@ impl Connections {
         (after.cloud, after.tenant, after.client) = (cloud, tenant, client);
         let generation = next_generation(&before);
         let access = Access::new(&after, generation, secret.value().clone());
-        self.parts.issuer.prove(&access).await?;
+        let proof = self.parts.issuer.prove(&access).await?;
+        // By the directory's time, as the engine goes: a grace that begins here is ended by it.
+        let now = proof.at.unwrap_or_else(|| self.now());
         let read = self.parts.issuer.inspect(&access).await?;
         let adopted = adopt(&read, key_id, secret)?;
         let sealed = self
             .seal((&after.namespace, id, generation), secret.value())
             .await?;
-        let mut held = Held::given(sealed, adopted.key_id, self.now());
+        let mut held = Held::given(sealed, adopted.key_id, now);
         (held.generation, held.end) = (generation, adopted.end);
         after.application = Some(read.application);
         after.credential = Credential::ClientSecret(Secrets::new(held));
@@ -172,13 +174,17 @@ impl Connections {
             has_room(&read)?;
             rotation.settings = fitting(rotation.settings.clone(), &read);
         }
-        self.enrol_anew(after, actor).await
+        self.enrol_anew(after, now, actor).await
     }
 
     /// Stores the new credential in the place of the old one.
-    async fn enrol_anew(&self, after: Connection, actor: &Actor) -> Result<Vec<KeyId>> {
+    async fn enrol_anew(
+        &self,
+        after: Connection,
+        now: DateTime<Utc>,
+        actor: &Actor,
+    ) -> Result<Vec<KeyId>> {
         let first = RotationId::from(self.parts.entropy.uuid());
-        let now = self.now();
         let (mut left, mut in_doubt) = (Vec::new(), Vec::new());
         self.rewrite(after.id, actor, |connection| {
             can_be_enrolled_anew(connection)?;
