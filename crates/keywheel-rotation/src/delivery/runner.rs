@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::window::Window;
-use super::EventHandler;
+use super::{EventHandler, HandleError};
 use crate::history::verified;
 
 /// Takes events from the outbox to an [`EventHandler`]: at least once, and of each connection in order.
@@ -60,7 +60,8 @@ pub struct DeliveryOptions {
     pub at_once: usize,
     /// How many events are read ahead. Default: 1,000, about a megabyte.
     pub ahead: usize,
-    /// How long to wait after a failure. Default: one second, doubling up to five minutes.
+    /// How long to wait after a failure. Default: one second, doubling up to five minutes. A receiver that
+    /// asks for time gets no more than the longest wait either.
     pub retry: RetryDelay,
     /// After how many failures of its own an event is given up: its receiver refused it, or others arrived
     /// since the failure before. Default: 8, which takes one to two minutes.
@@ -420,10 +421,17 @@ impl<'a> Run<'a> {
                 }
                 let id = format!("{}.{}", entry.connection, entry.seq);
                 let wait = self.delivery.wait(failures.all, &id);
-                let wait = wait.max(error.retry_after.unwrap_or_default());
+                let wait = wait.max(self.asked(&error));
                 sleep(wait).await;
             }
         })
+    }
+
+    /// How long the receiver asked for, as far as it is obeyed: what waits for longer would hold up every
+    /// connection, once the outbox has been read so far ahead.
+    fn asked(&self, error: &HandleError) -> Duration {
+        let asked = error.retry_after.unwrap_or_default();
+        asked.min(self.delivery.options.retry.cap)
     }
 
     fn arrived(&self) -> u64 {

@@ -575,10 +575,10 @@ async fn a_webhook_goes_over_https_only() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_receiver_that_asks_for_time_gets_it() {
+/// How often a receiver is asked within `span` that asks for time each time.
+async fn tries_of_one_that_asks_for(seconds: &'static str, span: Duration) -> u32 {
     let stage = stage().await;
-    let http = answering(503, Some(("retry-after", "120")));
+    let http = answering(503, Some(("retry-after", seconds)));
     let tries: Arc<Mutex<u32>> = Arc::default();
     let (count, inner) = (tries.clone(), Arc::new(http));
     let mut http = MockHttpSend::new();
@@ -589,7 +589,22 @@ async fn a_receiver_that_asks_for_time_gets_it() {
     });
 
     let delivery = stage.delivery_to(webhook(&stage.fleet, http));
-    run_for(&delivery, Duration::from_secs(119)).await;
+    run_for(&delivery, span).await;
 
-    assert_eq!(*tries.lock().unwrap(), 5, "one for each connection");
+    *tries.lock().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_asks_for_time_gets_it() {
+    let tries = tries_of_one_that_asks_for("120", Duration::from_secs(119)).await;
+
+    assert_eq!(tries, 5, "one for each connection");
+}
+
+/// It would hold up every connection once the outbox has been read so far ahead.
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_asks_for_a_year_is_asked_again_after_the_longest_wait() {
+    let tries = tries_of_one_that_asks_for("31536000", Duration::from_secs(310)).await;
+
+    assert_eq!(tries, 10, "two for each connection");
 }
