@@ -28,6 +28,16 @@ pub trait SecretSink: Debug + Send + Sync {
     /// Returns the name of the sink, by which the record knows what it has. Keep it.
     fn name(&self) -> &str;
 
+    /// Tells whether the sink takes the secrets of this connection. By default it takes everyone's.
+    ///
+    /// What it does not want it is not given, and the connection's record and journal do not speak of it.
+    /// It is asked before every step: answer at once, and by what the connection is (its namespace, name,
+    /// tenant, client id), not by how it is.
+    fn wants(&self, connection: &Connection) -> bool {
+        let _ = connection;
+        true
+    }
+
     /// Puts `new` in the place of what the sink held before.
     ///
     /// # Errors
@@ -40,6 +50,10 @@ pub trait SecretSink: Debug + Send + Sync {
 impl<T: SecretSink + ?Sized> SecretSink for Arc<T> {
     fn name(&self) -> &str {
         (**self).name()
+    }
+
+    fn wants(&self, connection: &Connection) -> bool {
+        (**self).wants(connection)
     }
 
     async fn publish(&self, new: &NewSecret<'_>) -> Result<(), SinkError> {

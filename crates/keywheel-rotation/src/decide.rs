@@ -24,7 +24,7 @@ pub enum Step {
     Prove,
     /// *Effect.* Give the candidate to a sink that must have it before it is used.
     Publish {
-        /// Its place in [`Policy::sinks_before`].
+        /// Its place in [`Policy::sinks_before`], as that holds for the connection.
         sink: usize,
     },
     /// *Effect.* Give the current secret to a sink.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use keywheel_connection::{ConnectionName, Namespace, NewSecret, SecretSink, SinkError};
+use keywheel_connection::{
+    Connection, ConnectionName, Namespace, NewSecret, SecretSink, SinkError,
+};
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -44,8 +46,8 @@ enum Place {
 }
 
 impl FileSink {
-    /// Returns a sink that writes the secret of one connection to `path`, in a folder that exists. Other
-    /// connections' it leaves alone.
+    /// Returns a sink that writes the secret of one connection to `path`, in a folder that exists. It
+    /// [wants](SecretSink::wants) no other one's.
     #[must_use]
     pub fn of(namespace: Namespace, connection: ConnectionName, path: impl Into<PathBuf>) -> Self {
         let path = path.into();
@@ -80,8 +82,8 @@ impl FileSink {
         self
     }
 
-    fn path(&self, new: &NewSecret<'_>) -> Option<PathBuf> {
-        let (namespace, name) = (&new.connection.namespace, &new.connection.name);
+    fn path(&self, connection: &Connection) -> Option<PathBuf> {
+        let (namespace, name) = (&connection.namespace, &connection.name);
         match &self.place {
             Place::File {
                 namespace: of,
@@ -140,8 +142,12 @@ impl SecretSink for FileSink {
         &self.name
     }
 
+    fn wants(&self, connection: &Connection) -> bool {
+        self.path(connection).is_some()
+    }
+
     async fn publish(&self, new: &NewSecret<'_>) -> Result<(), SinkError> {
-        let Some(path) = self.path(new) else {
+        let Some(path) = self.path(new.connection) else {
             return Ok(());
         };
         let replacement = Arc::new(Replacement {

@@ -77,7 +77,8 @@ fn failed(connection: ConnectionId, error: &RotateError) -> Turn {
 /// Makes the next step, and measures it.
 async fn measured(rotator: &Rotator, work: &mut Work) -> Result<Advance, RotateError> {
     let now = rotator.now();
-    let step = decide(work.connection(), now, rotator.policy());
+    let policy = rotator.policy_of(work.connection());
+    let step = decide(work.connection(), now, &policy);
     if let (Step::Mint { .. }, Some(due)) = (&step, begins(work.connection(), now)) {
         metrics::lag(now - due);
     }

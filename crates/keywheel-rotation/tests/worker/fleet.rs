@@ -27,6 +27,8 @@ pub(crate) struct Fleet {
     pub(crate) memory: MemoryStore,
     /// What the runs of the connections that are added are spread over.
     pub(crate) spread: Duration,
+    /// Who gets new secrets too.
+    pub(crate) sinks: Sinks,
     ring: Arc<KeyRing>,
     next: u128,
 }
@@ -72,6 +74,7 @@ impl Fleet {
             memory,
             ring: Arc::new(KeyRing::new(&[7; 32]).unwrap()),
             spread: Duration::ZERO,
+            sinks: Sinks::default(),
             next: 1,
         }
     }
@@ -84,7 +87,7 @@ impl Fleet {
             clock: Arc::new(self.clock.clone()),
             entropy: Arc::new(SeededEntropy::new(seed)),
             events: None,
-            sinks: Sinks::default(),
+            sinks: self.sinks.clone(),
         }
     }
 

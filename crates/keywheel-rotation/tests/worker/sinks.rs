@@ -6,11 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use keywheel_connection::{
-    Connection, Credential, Held, NewSecret, Sealed, SecretSink, Secrets, SinkError,
+    Connection, ConnectionStore, Credential, EventKind, Held, NewSecret, Sealed, SecretSink,
+    Secrets, SinkError,
 };
 use keywheel_core::{Clock, Secret, SystemClock};
-use keywheel_rotation::{CallbackSink, CommandSink, FileSink};
+use keywheel_rotation::{Call, CallbackSink, CommandSink, FileSink, PlannedCall};
 use uuid::Uuid;
+
+use crate::fleet::{Fleet, tenant};
 
 const TEXT: &str = "abc8Q~secret-for-a-sink";
 
@@ -172,6 +175,48 @@ async fn a_file_of_one_connection_takes_no_other_ones_secret() {
     publish(&sink, 1, TEXT).await.unwrap();
 
     assert!(!path.exists());
+}
+
+/// What each of them says is saved durably: of hundreds of sinks, that would be hundreds of writes.
+#[tokio::test(start_paused = true)]
+async fn a_rotation_tells_of_the_sinks_that_want_the_connection_and_of_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut fleet = Fleet::new();
+    let sinks = |place: &str| {
+        let sink = |n: u32| {
+            let name = format!("number-{n}");
+            let path = folder.path().join(format!("{place}-{n}"));
+            FileSink::of("default".parse().unwrap(), name.parse().unwrap(), path)
+        };
+        [2, 3, 1].map(|n| Arc::new(sink(n)) as Arc<dyn SecretSink>)
+    };
+    fleet.sinks.before = sinks("before").into();
+    fleet.sinks.after = sinks("after").into();
+    let members = fleet.add(&tenant("some.example"), 2).await;
+    let worker = fleet.start(fleet.worker(1));
+
+    fleet.settled(&members, 1).await;
+    worker.stop().await;
+
+    for (n, member) in (1..).zip(&members) {
+        let journal = fleet.memory.journal(member.id, 0, 100).await.unwrap();
+        let events = journal.iter().map(|entry| entry.event().unwrap());
+        let told: Vec<_> = events
+            .filter_map(|event| match event.kind {
+                EventKind::Published { sink, .. } => Some(sink),
+                _ => None,
+            })
+            .collect();
+        let place = |place| format!("file:{}", folder.path().join(place).display());
+        let expected = ["before", "after"].map(|at| place(format!("{at}-{n}")));
+        assert_eq!(told, expected);
+        let plan = fleet.connections().plan(member.id).await.unwrap();
+        let sinks = |call: &&PlannedCall| matches!(call.call, Call::Sink(_));
+        assert_eq!(plan.calls.iter().filter(sinks).count(), 2, "{plan}");
+    }
+    let [before, after] = ["before-1", "after-1"].map(|name| folder.path().join(name));
+    assert_eq!(fs::read(before).unwrap(), fs::read(after).unwrap());
+    assert!(!folder.path().join("before-3").exists());
 }
 
 #[tokio::test]
