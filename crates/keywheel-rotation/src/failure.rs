@@ -27,6 +27,12 @@ impl Failure {
         }
     }
 
+    /// Says which sink it is about.
+    pub(crate) fn at_sink(mut self, sink: &str) -> Self {
+        self.message = format!("sink {sink:?}: {}", self.message);
+        self
+    }
+
     pub(crate) fn without_secret() -> Self {
         Self::new(
             TroubleKind::Refused,

@@ -50,6 +50,7 @@ mod retry;
 mod rotator;
 mod sinks;
 mod status;
+mod step_name;
 mod worker;
 
 pub use self::connections::{

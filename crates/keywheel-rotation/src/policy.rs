@@ -39,6 +39,9 @@ pub struct Policy {
     pub retry: RetryDelay,
     /// How long a trouble that needs a person is left alone before it is probed again. Default: one hour.
     pub halted: TimeDelta,
+    /// Whether the gauges of each connection are shown, with the feature `metrics`: five series for every
+    /// connection in every process with an engine. Default: yes.
+    pub connection_gauges: bool,
     /// The sinks that must have a new secret before it becomes the current one. An engine puts the names of
     /// its own here, and of each connection only those that [want](SecretSink::wants) it.
     pub sinks_before: Vec<String>,
@@ -62,6 +65,7 @@ impl Default for Policy {
             slots: 2,
             retry,
             halted: TimeDelta::hours(1),
+            connection_gauges: true,
             sinks_before: Vec::new(),
             sinks_after: Vec::new(),
         }

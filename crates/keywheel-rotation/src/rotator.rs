@@ -196,12 +196,12 @@ impl Rotator {
     #[must_use]
     pub fn new(parts: RotatorParts, mut policy: Policy) -> Self {
         policy.name_sinks(&parts.sinks);
-        let clocks = Clocks::default();
+        let (clocks, gauges) = (Clocks::default(), Gauges::new(policy.connection_gauges));
         Self(Arc::new(Inner {
             parts,
             policy,
             clocks,
-            gauges: Gauges::default(),
+            gauges,
         }))
     }
 

@@ -223,7 +223,7 @@ impl Rotator {
         let secret = match self.open(connection, current).await {
             Ok(secret) => secret,
             Err(error) => {
-                let failure = Failure::from(&error);
+                let failure = Failure::from(&error).at_sink(&name);
                 return Some(Outcome::DeliveryFailed {
                     sink: name,
                     failure,
@@ -352,8 +352,7 @@ fn is_given(connection: &Connection) -> bool {
 }
 
 fn sink_failure(sink: &str, error: &SinkError) -> Failure {
-    let message = format!("sink {sink:?}: {}", Report(error));
-    Failure::new(TroubleKind::Transient, message)
+    Failure::new(TroubleKind::Transient, Report(error).to_string()).at_sink(sink)
 }
 
 /// A candidate that is refused is the candidate's trouble, and says nothing of the secret in use.

@@ -27,6 +27,8 @@ pub(crate) struct Fleet {
     pub(crate) memory: MemoryStore,
     /// What the runs of the connections that are added are spread over.
     pub(crate) spread: Duration,
+    /// What holds for workers.
+    pub(crate) policy: Policy,
     /// Who gets new secrets too.
     pub(crate) sinks: Sinks,
     ring: Arc<KeyRing>,
@@ -74,6 +76,7 @@ impl Fleet {
             memory,
             ring: Arc::new(KeyRing::new(&[7; 32]).unwrap()),
             spread: Duration::ZERO,
+            policy: Policy::default(),
             sinks: Sinks::default(),
             next: 1,
         }
@@ -126,7 +129,7 @@ impl Fleet {
 
     /// Returns a worker of its own process.
     pub(crate) fn worker(&self, seed: u64) -> Worker {
-        Worker::new(Rotator::new(self.parts(seed), Policy::default()))
+        Worker::new(Rotator::new(self.parts(seed), self.policy.clone()))
     }
 
     /// Starts a worker.
