@@ -88,6 +88,8 @@ async fn searches_ask_for_eventual_consistency_and_a_count() {
         (value("$count").as_str(), value("$top").as_str()),
         ("true", "1")
     );
+    let selected = "id,appId,displayName,signInAudience,passwordCredentials";
+    assert_eq!(value("$select"), selected);
 }
 
 #[tokio::test]
