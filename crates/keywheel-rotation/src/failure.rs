@@ -5,6 +5,7 @@ use keywheel_connection::{
 use keywheel_core::Report;
 
 use crate::Policy;
+use crate::authority::{MANAGING, NoAuthority};
 
 /// A step that failed, as the record keeps it.
 #[derive(Clone, Debug)]
@@ -31,14 +32,6 @@ impl Failure {
     pub(crate) fn at_sink(mut self, sink: &str) -> Self {
         self.message = format!("sink {sink:?}: {}", self.message);
         self
-    }
-
-    pub(crate) fn without_secret() -> Self {
-        Self::new(
-            TroubleKind::Refused,
-            "the connection does not authenticate with a client secret, so there is none to rotate"
-                .to_owned(),
-        )
     }
 
     /// Whether Entra does not accept the secret that was used.
@@ -176,6 +169,23 @@ impl From<&SealError> for Failure {
             TroubleKind::LockedOut
         };
         Self::new(kind, Report(error).to_string())
+    }
+}
+
+impl From<&NoAuthority> for Failure {
+    fn from(error: &NoAuthority) -> Self {
+        match error {
+            NoAuthority::Managing(error) => {
+                let kind = if error.is_transient() {
+                    TroubleKind::Transient
+                } else {
+                    TroubleKind::ApplicationUnusable
+                };
+                Self::new(kind, format!("{MANAGING}: {}", Report(error)))
+            }
+            NoAuthority::Seal(error) => error.into(),
+            NoAuthority::Unfit(why) => Self::new(TroubleKind::Refused, (*why).to_owned()),
+        }
     }
 }
 
