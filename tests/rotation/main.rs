@@ -9,6 +9,7 @@ mod faults;
 mod found;
 mod leases;
 mod matrix;
+mod refusals;
 mod strays;
 mod table;
 mod told;
