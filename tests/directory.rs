@@ -36,6 +36,8 @@ struct State {
     scripted: Vec<(&'static str, IssuerErrorKind)>,
     /// Calls that fail until somebody corrects it.
     denied: Vec<(&'static str, IssuerErrorKind)>,
+    /// Applications without a permission in Graph: they get tokens, which are good for nothing there.
+    without_graph: Vec<ClientId>,
     /// How many secrets an application may hold.
     limit: Option<u8>,
     /// How long a new secret lives at most.
@@ -125,6 +127,11 @@ impl Directory {
     /// Makes every call of that name fail from now on, before it has any effect.
     pub fn deny(&self, call: &'static str, kind: IssuerErrorKind) {
         self.state().denied.push((call, kind));
+    }
+
+    /// Takes an application its permissions in Graph. It goes on getting tokens.
+    pub fn forbid_graph(&self, client: ClientId) {
+        self.state().without_graph.push(client);
     }
 
     /// Corrects everything that was denied.
@@ -268,12 +275,14 @@ impl Directory {
 
     fn authenticate(&self, access: &Access<'_>) -> Result<(), IssuerError> {
         let texts = [Some(&access.secret), access.previous.as_ref()];
-        for text in texts.into_iter().flatten() {
-            if self.accepts(access.by.client, text.expose()) {
-                return Ok(());
-            }
+        let mut texts = texts.into_iter().flatten();
+        if !texts.any(|text| self.accepts(access.by.client, text.expose())) {
+            return Err(error(IssuerErrorKind::Refused));
         }
-        Err(error(IssuerErrorKind::Refused))
+        if self.state().without_graph.contains(&access.by.client) {
+            return Err(error(IssuerErrorKind::Forbidden));
+        }
+        Ok(())
     }
 
     fn accepts(&self, client: ClientId, text: &str) -> bool {

@@ -164,6 +164,16 @@ impl Rig {
         Rotator::new(parts, self.policy.clone())
     }
 
+    /// Returns the verbs of a process whose clock is off.
+    #[must_use]
+    pub fn connections_off_by(&self, skew: TimeDelta) -> Connections {
+        let parts = RotatorParts {
+            clock: Arc::new(self.clock.skewed(skew)),
+            ..self.parts()
+        };
+        Connections::new(parts, self.policy.clone())
+    }
+
     /// Returns the verbs.
     #[must_use]
     pub fn connections(&self) -> Connections {

@@ -12,7 +12,7 @@
 //!
 //! | route | |
 //! |---|---|
-//! | `GET /healthz` | 200 while the worker runs and the store answers, else 503 |
+//! | `GET /healthz` | 200 while the worker runs and the store answers, else 503: for a readiness probe |
 //! | `GET /metrics` | Prometheus |
 //! | `GET /connections` | how each connection is |
 //! | `GET /connections/{name}` | how one is |

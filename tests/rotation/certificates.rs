@@ -26,6 +26,8 @@ use tokio::runtime::{Builder, Runtime};
 use workspace_tests::{Effects, Fate, Rig};
 
 pub(crate) const OWNED_BY: &str = "Application.ReadWrite.OwnedBy";
+/// The client id of another application of the tenant, which the first one owns.
+pub(crate) const MANAGED: &str = "11111111-2222-4333-8444-555555555555";
 
 /// Where real input and output happens.
 static REAL: LazyLock<Runtime> = LazyLock::new(|| {
@@ -96,7 +98,11 @@ impl Place {
             .certificate_pem(&current.certificate)
             .certificate_pem(&FOREIGN.certificate);
         let clock = keywheel_emulator::Clock::standing_at(rig.clock.now());
-        let seed = Seed::of([TenantSeed::new("contoso.example").application(application)]);
+        let managed = ApplicationSeed::new("managed")
+            .client_id(MANAGED)
+            .owner("app");
+        let tenant = TenantSeed::new("contoso.example").application(application);
+        let seed = Seed::of([tenant.application(managed)]);
         let emulator = Emulator::builder().clock(clock).seed(seed);
         let emulator = Arc::new(really(emulator.start()).await.unwrap());
         let http = ReqwestSend::builder()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{Cause, ConnectionId, EventKind};
 use keywheel_core::Clock;
+use tokio::time::timeout;
 use workspace_tests::{Fate, Rig, settings};
 
 use crate::matrix::{begin, finish, lags, stopped};
@@ -67,6 +68,23 @@ async fn wherever_a_claim_or_a_renewal_fails_the_workers_finish_it() {
     for name in ["claim", "renew"] {
         assert!(met.contains(&name), "{met:?}");
     }
+}
+
+/// A call of a rotation takes no longer than the directory takes for it.
+#[tokio::test(start_paused = true)]
+async fn a_renewal_without_an_answer_holds_up_no_call() {
+    let rig = Rig::new(640);
+    let id = rig.create(settings()).await;
+    rig.directory.set_call(Duration::from_secs(12));
+    let rotator = rig.rotator();
+    let mut work = rotator.lease(id).await.unwrap();
+    rig.effects.plan_hold(0, Fate::Stall);
+
+    let mint = timeout(Duration::from_secs(13), rotator.advance(&mut work));
+
+    mint.await.expect("it waits for the store").unwrap();
+    assert_eq!(rig.effects.holds().last(), Some(&"renew"));
+    assert!(rig.status(id).await.candidate_key_id.is_some());
 }
 
 /// Each call takes longer than a lease lasts, so that it is renewed more than once during each.

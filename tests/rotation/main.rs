@@ -8,6 +8,7 @@ mod certificates;
 mod faults;
 mod found;
 mod leases;
+mod managing;
 mod matrix;
 mod refusals;
 mod strays;

@@ -120,6 +120,12 @@ fn every_point_and_defect_has_its_row() {
         let tests = tests.unwrap_or_else(|| panic!("W{defect} has no row"));
         assert!(!tests.is_empty(), "W{defect} has no test");
     }
+    let others = ["I-1", "I-2", "I-3", "I-4", "I-6", "V-1", "V-3", "V-4"];
+    for defect in others {
+        let tests = rows.get(defect);
+        let tests = tests.unwrap_or_else(|| panic!("{defect} has no row"));
+        assert!(!tests.is_empty(), "{defect} has no test");
+    }
 }
 
 /// A test that is named after a point stands in the point's row.

@@ -21,7 +21,8 @@ use crate::{Connection, Marker};
 /// * [`IssuerErrorKind::Unknown`] means that a mint or a removal may have been carried out. Every other
 ///   kind promises that it was not.
 /// * A dropped future equals `Unknown`.
-/// * Each call authenticates with the secret in its [`Access`]. All but [`prove`](Self::prove) may use a
+/// * Each call authenticates with the secret in its [`Access`], by the method of the connection that
+///   authenticates; [`prove`](Self::prove) is of client secrets only. All but [`prove`](Self::prove) may use a
 ///   token that was obtained with it before, and may fall back to the previous secret when it is refused.
 /// * Secrets and tokens never reach a log, an error or `Debug`.
 #[async_trait]
@@ -71,9 +72,11 @@ pub struct Access<'a> {
     pub connection: &'a Connection,
     /// The connection that authenticates: the same one, but for managed secrets.
     pub by: &'a Connection,
-    /// The generation of its secret. Tokens may be kept by connection and generation.
+    /// The generation of its secret. Tokens may be kept by connection and generation: each certificate of a
+    /// connection has one of its own too.
     pub generation: u64,
-    /// Its secret.
+    /// Its secret. Of a connection by certificate, which manages the secrets of another application, what its
+    /// [`sealed`](crate::HeldCertificate::sealed) files open to.
     pub secret: Secret,
     /// Its secret before, while that is valid.
     pub previous: Option<Secret>,

@@ -40,6 +40,14 @@ use crate::{Connection, ConnectionId, ConnectionName, Consumer, Entry, JournalHe
 ///   [`claim_due`](Self::claim_due) and [`list`](Self::list) pass it over and log its id.
 /// * Calls may be repeated and dropped at any point; a dropped call equals `Unavailable`.
 ///
+/// # What it grows by
+///
+/// Connections and leases stay as many as there are. The journal, which is the outbox too, only grows: with each
+/// step that is told and each change by a person, for as long as the store lives, and beyond the deletion of a
+/// connection. Nothing prunes it. A pruned journal would no longer [verify](ConnectionStoreExt::verify) from its
+/// first entry on, and a receiver that was away for long would miss what was cut. Plan the disk for it, or archive
+/// the whole store.
+///
 /// These are the methods that an implementer writes. [`ConnectionStoreExt`] adds what follows from them,
 /// and the suite of feature `conformance` holds an implementation to all of this.
 #[async_trait]

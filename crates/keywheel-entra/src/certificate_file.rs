@@ -2,10 +2,13 @@ use std::fmt;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use keywheel_core::Secret;
+use keywheel_core::{CredentialError, Secret};
 use keywheel_credentials::{Certificate, InvalidCertificate};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::parts::invalid;
+use crate::refusal;
 
 /// A certificate with its private key, as people have it: the files, and their password.
 ///
@@ -69,9 +72,12 @@ impl CertificateFile {
         Secret::new(serde_json::to_string(&self.0).unwrap_or_default())
     }
 
-    /// Reads what [`to_text`](Self::to_text) wrote; `None` when it is no such text.
-    pub(crate) fn from_text(text: &Secret) -> Option<Self> {
-        serde_json::from_str(text.expose()).ok().map(Self)
+    /// Reads the certificate of what [`to_text`](Self::to_text) wrote.
+    pub(crate) fn stored(text: &Secret) -> Result<Certificate, CredentialError> {
+        // The error of serde_json may repeat what it read.
+        let files = serde_json::from_str(text.expose());
+        let files = files.map_err(|_| invalid("the stored certificate is damaged; replace it"))?;
+        Self(files).open().map_err(refusal::certificate)
     }
 }
 

@@ -95,9 +95,7 @@ async fn certificate(
 ) -> Result<CertificateCredential, CredentialError> {
     let context = connection.certificate_context();
     let text = parts.open(&held.sealed, &context).await?;
-    let file = CertificateFile::from_text(&text);
-    let file = file.ok_or_else(|| invalid("the stored certificate is damaged; replace it"))?;
-    let certificate = file.open().map_err(refusal::certificate)?;
+    let certificate = CertificateFile::stored(&text)?;
     CertificateCredential::new(
         parts.endpoint(&connection.cloud, &connection.tenant),
         connection.client,

@@ -17,7 +17,8 @@ use crate::{TenantAccess, refusal};
 
 /// The [`CredentialIssuer`] over Entra's token endpoint and Microsoft Graph.
 ///
-/// One serves any number of connections, in any cloud. The application is addressed by its client id, so
+/// One serves any number of connections, in any cloud, and manages through those by client secret or
+/// certificate. The application is addressed by its client id, so
 /// that neither its object id nor a listing is needed. Calls use the token of the newest proof while it
 /// is valid, and fall back to the previous secret when the current one is refused.
 #[derive(Clone, Debug)]
@@ -54,6 +55,13 @@ impl EntraIssuer {
 impl CredentialIssuer for EntraIssuer {
     async fn prove(&self, access: &Access<'_>) -> Result<Proof, IssuerError> {
         let connection = access.by;
+        if connection.secrets().is_none() {
+            // What it would send is the private key of a certificate.
+            return Err(IssuerError::new(
+                IssuerErrorKind::Invalid,
+                "only a client secret is proven; the connection authenticates otherwise",
+            ));
+        }
         let secret = ClientSecret::new(access.secret.clone())
             .map_err(|error| IssuerError::new(IssuerErrorKind::Invalid, error.to_string()))?;
         let request = TokenRequest::new(connection.cloud.graph_scope());

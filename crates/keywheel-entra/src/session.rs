@@ -3,16 +3,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
-use keywheel_connection::{Access, Connection, ConnectionId};
+use keywheel_connection::{Access, Connection, ConnectionId, Credential};
 use keywheel_core::{
     AccessToken, ClientId, ClientSecret, Clock, Cloud, CredentialError, CredentialErrorKind,
     Entropy, HttpSend, RetryPolicy, TenantId, TokenCredential, TokenRequest,
 };
-use keywheel_credentials::{ClientSecretCredential, ClientSecrets, TokenEndpoint};
+use keywheel_credentials::{
+    CertificateCredential, ClientSecretCredential, ClientSecrets, TokenEndpoint,
+};
 use keywheel_graph::{GraphClient, Traffic, TrafficLimits};
 
-use crate::TenantAccess;
 use crate::access::Watched;
+use crate::{CertificateFile, TenantAccess, refusal};
 
 /// How many connections' tokens are kept. Beyond, all are forgotten: a token more is a request more.
 const LIMIT: usize = 4096;
@@ -121,18 +123,13 @@ impl Sessions {
     }
 
     fn make(&self, access: &Access<'_>) -> Result<Session, CredentialError> {
-        let mut secrets =
-            ClientSecrets::new(secret(&access.secret)?).with_generation(access.generation);
-        if let Some(previous) = &access.previous {
-            // The record says how long it is held; the directory says how long it is accepted.
-            let until = self.clock.now() + TimeDelta::days(365);
-            secrets = secrets.with_previous(secret(previous)?, until);
-        }
-        let client = access.by.client;
-        let endpoint = self.endpoint(Arc::clone(&self.http), access);
+        let inner: Arc<dyn TokenCredential> = match &access.by.credential {
+            Credential::Certificate(_) => Arc::new(self.by_certificate(access)?),
+            _ => Arc::new(self.by_secret(access)?),
+        };
         let credential = Arc::new(ProvenCredential {
             proven: Mutex::default(),
-            inner: ClientSecretCredential::new(endpoint, client, secrets),
+            inner,
             clock: Arc::clone(&self.clock),
         });
         let graph = GraphClient::new(
@@ -145,6 +142,29 @@ impl Sessions {
         .with_retry(retry())
         .with_traffic(self.traffic(access.by));
         Ok(Session { graph, credential })
+    }
+
+    fn by_secret(&self, access: &Access<'_>) -> Result<ClientSecretCredential, CredentialError> {
+        let mut secrets =
+            ClientSecrets::new(secret(&access.secret)?).with_generation(access.generation);
+        if let Some(previous) = &access.previous {
+            // The record says how long it is held; the directory says how long it is accepted.
+            let until = self.clock.now() + TimeDelta::days(365);
+            secrets = secrets.with_previous(secret(previous)?, until);
+        }
+        let endpoint = self.endpoint(Arc::clone(&self.http), access);
+        let client = access.by.client;
+        Ok(ClientSecretCredential::new(endpoint, client, secrets))
+    }
+
+    fn by_certificate(
+        &self,
+        access: &Access<'_>,
+    ) -> Result<CertificateCredential, CredentialError> {
+        let certificate = CertificateFile::stored(&access.secret)?;
+        let endpoint = self.endpoint(Arc::clone(&self.http), access);
+        CertificateCredential::new(endpoint, access.by.client, certificate)
+            .map_err(refusal::certificate)
     }
 
     /// Returns the same access as [`get`](Self::get), to be looked at.
@@ -197,7 +217,7 @@ fn secret(secret: &keywheel_core::Secret) -> Result<ClientSecret, CredentialErro
 #[derive(Debug)]
 pub(crate) struct ProvenCredential {
     proven: Mutex<Option<AccessToken>>,
-    inner: ClientSecretCredential,
+    inner: Arc<dyn TokenCredential>,
     clock: Arc<dyn Clock>,
 }
 

@@ -5,6 +5,7 @@ use keywheel_connection::{
 use keywheel_core::Report;
 
 use crate::Policy;
+use crate::authority::{MANAGING, NoAuthority};
 
 /// A step that failed, as the record keeps it.
 #[derive(Clone, Debug)]
@@ -25,14 +26,6 @@ impl Failure {
             lifetime_too_long: false,
             refusal: false,
         }
-    }
-
-    pub(crate) fn without_secret() -> Self {
-        Self::new(
-            TroubleKind::Refused,
-            "the connection does not authenticate with a client secret, so there is none to rotate"
-                .to_owned(),
-        )
     }
 
     /// Whether Entra does not accept the secret that was used.
@@ -158,5 +151,22 @@ impl From<&SealError> for Failure {
             TroubleKind::LockedOut
         };
         Self::new(kind, Report(error).to_string())
+    }
+}
+
+impl From<&NoAuthority> for Failure {
+    fn from(error: &NoAuthority) -> Self {
+        match error {
+            NoAuthority::Managing(error) => {
+                let kind = if error.is_transient() {
+                    TroubleKind::Transient
+                } else {
+                    TroubleKind::ApplicationUnusable
+                };
+                Self::new(kind, format!("{MANAGING}: {}", Report(error)))
+            }
+            NoAuthority::Seal(error) => error.into(),
+            NoAuthority::Unfit(why) => Self::new(TroubleKind::Refused, (*why).to_owned()),
+        }
     }
 }

@@ -38,6 +38,7 @@
 //! | `metrics` | no | counters, gauges and histograms through the `metrics` facade; `METRICS.md` beside the sources lists them, with alert rules and a dashboard in `monitoring/` |
 
 mod apply;
+mod authority;
 mod connections;
 mod decide;
 mod delivery;

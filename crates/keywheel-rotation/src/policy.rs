@@ -32,7 +32,9 @@ pub struct Policy {
     /// How old the last proof of the current secret may be when the one before it is revoked; it is proven
     /// anew where that is longer ago. Default: 5 minutes.
     pub fresh: TimeDelta,
-    /// How many secrets of ours an application may hold at once. Default: two, the old and the new.
+    /// How many secrets of ours a connection may have on its application at once. Default: two, the old and the
+    /// new. While older ones can't be revoked, the next rotation waits; but the end of the secret in use beats
+    /// this, since a secret too many does less harm than none. Connections of one application count apart.
     pub slots: usize,
     /// How long to wait after a step that failed. Default: 2 seconds, doubling up to an hour.
     pub retry: RetryDelay,

@@ -271,20 +271,24 @@ impl Rotator {
         lease: &Lease,
         effect: impl Future<Output = T> + Send,
     ) -> Result<T, StoreError> {
-        let mut effect = pin!(effect);
+        // Beside each other: a renewal that gets no answer holds up no call to the directory.
+        tokio::select! {
+            biased;
+            done = effect => Ok(done),
+            lost = self.renewing(lease) => Err(lost),
+        }
+    }
+
+    /// Renews the lease again and again, until it is over. May be dropped in a renewal: one that arrives late
+    /// extends what is ours or is refused.
+    async fn renewing(&self, lease: &Lease) -> StoreError {
         loop {
-            tokio::select! {
-                biased;
-                done = &mut effect => return Ok(done),
-                () = sleep(lease.span / 3) => {
-                    let renewed = self.parts().store.renew(lease, lease.span).await;
-                    // A store that does not answer may do so again before the lease ends.
-                    if let Err(error) = renewed
-                        && is_over(error.kind())
-                    {
-                        return Err(error);
-                    }
-                }
+            sleep(lease.span / 3).await;
+            // A store that does not answer may do so again before the lease ends.
+            if let Err(error) = self.parts().store.renew(lease, lease.span).await
+                && is_over(error.kind())
+            {
+                return error;
             }
         }
     }

@@ -20,7 +20,8 @@ use crate::Rotator;
 ///   once, and of one Entra tenant at most [`per_tenant`](WorkerOptions::per_tenant). What a tenant has
 ///   no room for is put back with a later time to wake, one after the other at the pace at which that
 ///   tenant's connections are done with; so ten thousand due connections of one customer don't stand in
-///   front of another's. Emergency rotations pass by the queue.
+///   front of another's. Emergency rotations pass by the queue of their tenant, and need one of the places of
+///   [`in_flight`](WorkerOptions::in_flight) as all do.
 /// * **The store may be away.** A worker goes on asking, less and less often up to every 30 seconds, and
 ///   never ends by itself.
 /// * **A step that panics** ends only its own connection's turn; the lease runs out, and the next turn
@@ -46,18 +47,19 @@ pub struct Worker {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerOptions {
-    /// How many connections are driven at once. Default: 256. Most of them wait for the next proof most of
+    /// How many connections are driven at once, by this worker. Default: 256. Most of them wait for the next proof most of
     /// the time. Each takes up to some 80 KiB, with the TLS connection that proves a secret on its own.
     pub in_flight: usize,
-    /// How many of one Entra tenant. Default: 16, well within what Graph allows one application.
+    /// How many of one Entra tenant, by this worker: three replicas drive three times as many. Default: 16, well
+    /// within what Graph allows one application.
     pub per_tenant: usize,
     /// How many are claimed in one call. Default: 64.
     pub batch: u32,
     /// How often the store is asked when it gives no hint. Default: 5 seconds, give or take a tenth so
     /// that replicas spread.
     pub poll: Duration,
-    /// How long a shutdown waits for steps in progress. Default: 20 seconds, below the 30 after which
-    /// container platforms kill.
+    /// How long a shutdown waits for steps in progress; [`Duration::MAX`] for as long as it takes. Default: 20
+    /// seconds, below the 30 after which container platforms kill.
     pub shutdown: Duration,
 }
 

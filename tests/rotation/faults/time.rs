@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{Cause, Connection, ConnectionId, Event, EventKind, IssuerErrorKind};
-use keywheel_core::{Clock, KeyId};
+use keywheel_core::{Clock, Cloud, KeyId};
 use keywheel_rotation::{Rotator, Waiting};
 use keywheel_schedule::Schedule;
-use workspace_tests::{Fate, Rig, SETTINGS_ZONE, secret, settings};
+use workspace_tests::{Fate, Rig, SETTINGS_ZONE, ours, secret, settings};
 
 use super::asked;
 use crate::verbs::me;
@@ -130,6 +130,40 @@ async fn p33_who_publishes_what_another_process_proved_learns_the_time_first() {
 
     let end = rig.clock.now() + settings().grace.delta();
     assert_kept(&rig, &rig.rotator(), (id, replaced, end)).await;
+}
+
+/// Whoever takes the new credential may be another process than those that rotate.
+#[tokio::test(start_paused = true)]
+async fn p33_a_credential_that_a_process_with_a_wrong_clock_takes_leaves_the_one_before_its_grace()
+{
+    for off in [TimeDelta::hours(2), -TimeDelta::hours(2)] {
+        let rig = Rig::new(1022);
+        let id = rig.rotating(settings()).await;
+        let replaced = rig.status(id).await.key_id.unwrap();
+        let given = rig.directory.add_secret("another");
+        let tenant = "contoso.example".parse().unwrap();
+        let (place, text) = ((Cloud::default(), tenant, ours()), secret(&given.text));
+
+        let connections = rig.connections_off_by(off);
+        let left = connections
+            .change_credential(id, place, &text, None, &me())
+            .await;
+
+        assert_eq!(left.unwrap(), []);
+        let (minute, grace) = (TimeDelta::minutes(1), settings().grace.delta());
+        rig.run(id, grace - minute).await;
+        assert!(
+            rig.directory.has(replaced),
+            "{off}: its grace was ended early"
+        );
+        rig.run(id, minute * 2).await;
+        assert!(
+            !rig.directory.has(replaced),
+            "{off}: its grace was not ended"
+        );
+        rig.settle(id, TimeDelta::hours(3)).await;
+        rig.assert_clean(id, 3).await;
+    }
 }
 
 /// Noted by a clock that was ahead, the end of a grace may lie behind the next attempt that another process set.

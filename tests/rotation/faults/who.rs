@@ -8,7 +8,9 @@ use keywheel_connection::{
     StoreErrorKind, TroubleKind,
 };
 use keywheel_core::Clock;
-use keywheel_rotation::{ConnectionErrorKind, Farewell, Health, Rotator, RotatorParts};
+use keywheel_rotation::{
+    ConnectionErrorKind, Farewell, Health, RotateErrorKind, Rotator, RotatorParts,
+};
 use keywheel_schedule::{Freeze, Schedule};
 use workspace_tests::{Fate, Rig, SETTINGS_ZONE, secret, settings};
 
@@ -211,6 +213,51 @@ async fn p32_a_connection_that_is_deleted_stays_until_its_secrets_are_gone() {
     rig.settle(id, TimeDelta::hours(3)).await;
 
     rig.assert_deleted(id, "two secrets").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p32_what_is_minted_when_the_connection_is_deleted_already_is_removed() {
+    let (rig, id) = asked(922).await;
+    rig.effects.plan_named("mint", Fate::Stall);
+    let rotator = rig.rotator();
+    let mut work = rotator.lease(id).await.unwrap();
+    let mut late = Box::pin(rotator.advance(&mut work));
+    assert!(rig.effects.until_stalled(&mut late).await);
+    let delete = rig.connections().delete(id, Farewell::Leave, &me()).await;
+    let left = delete.unwrap();
+
+    rig.effects.let_go();
+    let error = late.await.unwrap_err();
+
+    assert_eq!(error.kind(), RotateErrorKind::Gone);
+    assert_eq!(rig.directory.mint_calls().len(), 2);
+    let live = rig.directory.live().into_iter().map(|(key_id, _)| key_id);
+    assert_eq!(
+        live.collect::<Vec<_>>(),
+        [vec![rig.foreign.key_id], left].concat()
+    );
+}
+
+/// The answer of the save was lost, and before it was repeated the connection was deleted: what was saved was
+/// left, and named.
+#[tokio::test(start_paused = true)]
+async fn p32_what_was_saved_unheard_and_left_by_a_deletion_is_not_removed() {
+    let (rig, id) = asked(923).await;
+    // The intent, the mint, and what came of it.
+    rig.effects.plan(2, Fate::AnswerLost);
+    let rotator = rig.rotator();
+    let mut work = rotator.lease(id).await.unwrap();
+    let delete = async {
+        rig.pass(TimeDelta::milliseconds(50)).await;
+        rig.connections().delete(id, Farewell::Leave, &me()).await
+    };
+
+    let (saved, left) = tokio::join!(rotator.advance(&mut work), delete);
+
+    assert_eq!(saved.unwrap_err().kind(), RotateErrorKind::Gone);
+    let left = left.unwrap();
+    assert_eq!(left.len(), 2);
+    assert!(left.iter().all(|key_id| rig.directory.has(*key_id)));
 }
 
 /// Puts an older record in the place of the newest, as a database does that lost its last commits.

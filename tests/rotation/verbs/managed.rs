@@ -177,3 +177,53 @@ async fn deleting_removes_the_secrets_of_the_other_application() {
     assert!(!rig.directory.has(minted));
     rig.assert_clean(via, 1).await;
 }
+
+/// What a managed application authenticates for may be anything but Graph.
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_supplied_is_found_through_the_managing_connection() {
+    let rig = Rig::new(510);
+    rig.directory.forbid_graph(other());
+    let via = rig.rotating(settings()).await;
+    let id = rig.create_managed(via, settings()).await;
+    rig.settle(id, TimeDelta::hours(1)).await;
+    let given = rig.directory.add_secret_to(other(), "by hand");
+    let (connections, text) = (rig.connections(), secret(&given.text));
+
+    let supplied = connections.supply_secret(id, &text, None, &me()).await;
+
+    supplied.unwrap();
+    rig.settle(id, TimeDelta::hours(3)).await;
+    assert_eq!(rig.status(id).await.key_id, Some(given.key_id));
+    rig.assert_clean(id, 2).await;
+}
+
+/// By another credential, the managing connection may have become the application that is managed through it.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_minted_once_the_managing_connection_is_the_application_itself() {
+    let rig = Rig::new(511);
+    let via = rig.rotating(settings()).await;
+    let id = rig.create_managed(via, settings()).await;
+    rig.settle(id, TimeDelta::hours(1)).await;
+    let given = rig.directory.add_secret_to(other(), "by hand");
+    let (connections, text) = (rig.connections(), secret(&given.text));
+    let tenant = "contoso.example".parse().unwrap();
+    let place = (Cloud::default(), tenant, other());
+    let changed = connections
+        .change_credential(via, place, &text, None, &me())
+        .await;
+    changed.unwrap();
+    let mints = rig.directory.mint_calls().len();
+
+    rig.request(id, Cause::Manual).await;
+    rig.settle(id, TimeDelta::hours(1)).await;
+
+    let status = rig.status(id).await;
+    assert_eq!(status.health, Health::Halted);
+    let message = status.trouble.unwrap().message;
+    let why = "the connection's own rotation";
+    assert!(message.contains(why), "{message}");
+    assert_eq!(rig.directory.mint_calls().len(), mints);
+    let supplied = connections.supply_secret(id, &text, None, &me()).await;
+    let error = supplied.unwrap_err();
+    assert!(error.to_string().contains(why), "{error}");
+}

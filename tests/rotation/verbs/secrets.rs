@@ -1,9 +1,11 @@
 //! Giving secrets, taking them back, and giving another credential.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
-use keywheel_connection::{Cause, EventKind};
-use keywheel_core::{ClientId, Cloud, KeyId};
-use keywheel_rotation::{ConnectionErrorKind, Ending, Health};
+use keywheel_connection::{Cause, Connection, EventKind, KeyRing};
+use keywheel_core::{ClientId, Clock, Cloud, KeyId};
+use keywheel_rotation::{ConnectionErrorKind, Connections, Ending, Health, Rotator, RotatorParts};
 use uuid::Uuid;
 use workspace_tests::{Foreign, Rig, other, ours, secret, settings};
 
@@ -358,4 +360,32 @@ async fn a_connection_whose_application_is_gone_can_be_given_another_one() {
     assert_eq!(rig.settle(id, TimeDelta::hours(1)).await, None);
     let status = rig.status(id).await;
     assert_eq!((status.health, status.debts), (Health::Active, Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_secret_in_use_is_read_without_the_key_of_the_one_before() {
+    let rig = Rig::new(315);
+    let id = rig.rotating(settings()).await;
+    rig.watch.end();
+    rig.request(id, Cause::Manual).await;
+    // 32 times 7, in base64: the key that the first secret is sealed with.
+    let former = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+    let newer = || KeyRing::new(&[8; 32]).unwrap();
+    let sealed_by = |ring: KeyRing| RotatorParts {
+        sealer: Arc::new(ring),
+        ..rig.parts()
+    };
+    let both = newer().with_former(former).unwrap();
+    let rotator = Rotator::new(sealed_by(both), rig.policy.clone());
+    let deadline = rig.clock.now() + TimeDelta::hours(1);
+    let promoted = |connection: &Connection| connection.secrets().unwrap().current.generation == 2;
+    let driven = Box::pin(rotator.drive(id, deadline, promoted)).await;
+    assert_eq!(driven.unwrap(), None);
+    let connections = Connections::new(sealed_by(newer()), rig.policy.clone());
+
+    let read = connections.secrets(id).await.unwrap();
+
+    assert_eq!(read.generation, 2);
+    assert!(rig.directory.holds(read.current.expose()));
+    assert!(read.previous.is_none());
 }

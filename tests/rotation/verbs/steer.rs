@@ -161,6 +161,28 @@ async fn a_freeze_moves_a_run_behind_its_dates() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_same_freeze_counts_once_and_the_next_one_drops_what_went_by() {
+    let rig = Rig::new(212);
+    let id = rig.rotating(Rig::quick()).await;
+    let connections = rig.connections();
+    let freeze = |first: &str, last: &str| {
+        let freeze = Freeze::new(first.parse().unwrap(), last.parse().unwrap()).unwrap();
+        let connections = connections.clone();
+        async move { connections.freeze(id, freeze, &me()).await.unwrap() }
+    };
+    freeze("2026-03-30", "2026-04-10").await;
+    let once = (rig.load(id).await, rig.events(id).await.len());
+
+    freeze("2026-03-30", "2026-04-10").await;
+
+    assert_eq!((rig.load(id).await, rig.events(id).await.len()), once);
+    rig.pass(TimeDelta::days(43)).await;
+    freeze("2026-12-19", "2027-01-03").await;
+    let record = rig.load(id).await.encode();
+    assert!(record.contains("2027-01-03") && !record.contains("2026-04-10"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn aborting_removes_the_new_secret_and_keeps_the_current_one() {
     let rig = Rig::new(208);
     let id = rig.rotating(settings()).await;

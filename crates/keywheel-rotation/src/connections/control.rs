@@ -1,10 +1,10 @@
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
     Actor, Cause, Connection, ConnectionId, EventKind, Held, Pause, Phase, Rotation, RotationId,
     RotationRequest, RotationSettings, Run,
 };
 use keywheel_core::{ClientSecret, KeyId};
-use keywheel_schedule::Freeze;
+use keywheel_schedule::{Freeze, Plan, PlanBuilder};
 
 use super::adopt::{adopt, fitting, has_room};
 use super::create::enrolled;
@@ -223,17 +223,26 @@ impl Connections {
         .map(drop)
     }
 
-    /// Adds dates on which no rotation begins by itself. The end of a secret beats them.
+    /// Adds dates on which no rotation begins by itself. The end of a secret beats them. Dates that are frozen
+    /// already are no error and change nothing, so this may be asked for again; freezes that went by are dropped.
+    ///
+    /// A freeze is lifted by [`change_settings`](Self::change_settings) with a plan without it:
+    /// [`PlanBuilder::thaw`](keywheel_schedule::PlanBuilder::thaw) makes one.
     ///
     /// # Errors
     ///
     /// Returns an error when the connection does not exist or has no rotation, or the store fails.
     pub async fn freeze(&self, id: ConnectionId, freeze: Freeze, actor: &Actor) -> Result<()> {
         let now = self.now();
+        // What ended before is over in every zone, and by a clock that is a day ahead too.
+        let over = (now - TimeDelta::days(2)).date_naive();
         self.change(id, actor, |rotation, current| {
-            let plan = rotation.settings.plan.to_builder().freeze(freeze).build();
-            let plan = plan.map_err(|error| ConnectionError::invalid(error.to_string()))?;
-            rotation.settings.plan = plan;
+            let before = &rotation.settings.plan;
+            if plan(before.to_builder().freeze(freeze))? == *before {
+                return Ok(None);
+            }
+            let builder = before.to_builder().without_freezes_before(over);
+            rotation.settings.plan = plan(builder.freeze(freeze))?;
             let next = next(rotation, current, now);
             Ok(Some(EventKind::Frozen { freeze, next }))
         })
@@ -307,6 +316,11 @@ impl Connections {
         .await
         .map(drop)
     }
+}
+
+fn plan(builder: PlanBuilder) -> Result<Plan> {
+    let plan = builder.build();
+    plan.map_err(|error| ConnectionError::invalid(error.to_string()))
 }
 
 /// The rotation that a request joins. An emergency joins none whose new secret is in use: it may be the

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -12,6 +13,7 @@ use tokio::time::timeout;
 
 use super::adopt::{adopt, fitting, has_room};
 use super::{ConnectionError, Connections, Result};
+use crate::authority::{Authority, ITSELF};
 use crate::rotator::wake_at;
 
 /// A connection by client secret, to be created.
@@ -108,7 +110,8 @@ impl NewConnection {
 pub struct NewManaged {
     /// The name of what is created.
     pub name: ConnectionName,
-    /// The connection whose application may write to the other one.
+    /// The connection whose application may write to the other one: one by client secret or certificate. A user's
+    /// sign-in manages nothing, since it ends when the user leaves.
     pub via: ConnectionId,
     /// The application (client) id of the other application.
     pub client: ClientId,
@@ -251,7 +254,8 @@ impl Connections {
     /// # Errors
     ///
     /// Returns an error when `client` is the application that the connection itself authenticates as, when
-    /// the connection may not read the other one, or when the store fails.
+    /// the connection is by a user's sign-in or managed itself, when it may not read the other application, or
+    /// when the store fails.
     pub async fn create_managed(&self, new: NewManaged, actor: &Actor) -> Result<Versioned> {
         let via = self.load(new.via).await?.connection;
         if let Some(by) = via.credential.via() {
@@ -261,12 +265,9 @@ impl Connections {
             )));
         }
         if via.client == new.client {
-            return Err(ConnectionError::invalid(
-                "client id: this is the application that the connection authenticates as; its own secret is \
-                 rotated by the connection's own rotation, not by managing it",
-            ));
+            return Err(ConnectionError::invalid(ITSELF));
         }
-        let access = self.access(&via).await?;
+        let authority = Authority::through(&self.parts, Arc::clone(&via)).await?;
         let id = self.new_id();
         let sealed = self.seal((&via.namespace, id, 0), &Secret::new("")).await?;
         let secrets = Secrets::new(Held::none_yet(sealed, self.now()));
@@ -278,7 +279,11 @@ impl Connections {
         let mut connection = Connection::new(id, new.name, place, credential, self.now());
         connection.namespace = via.namespace.clone();
         connection.cloud = via.cloud.clone();
-        let read = self.parts.issuer.inspect(&access.to(&connection)).await?;
+        let read = self
+            .parts
+            .issuer
+            .inspect(&authority.access(&connection))
+            .await?;
         has_room(&read)?;
         connection.application = Some(read.application);
         let settings = fitting(spread(&new.rotation, id, new.spread)?, &read);

@@ -4,6 +4,8 @@ use keywheel_connection::{IssuerError, IssuerErrorKind, SealError, StoreError, S
 use keywheel_core::Report;
 use thiserror::Error;
 
+use crate::authority::{MANAGING, NoAuthority};
+
 /// What was asked of a connection was not done. Nothing was stored, unless the store did not answer: see
 /// [`ConnectionErrorKind::Store`].
 #[derive(Debug, Error)]
@@ -113,6 +115,19 @@ impl From<StoreError> for ConnectionError {
         Self {
             source: Some(error.into()),
             ..Self::new(kind, message)
+        }
+    }
+}
+
+impl From<NoAuthority> for ConnectionError {
+    fn from(error: NoAuthority) -> Self {
+        match error {
+            NoAuthority::Managing(error) if error.kind() == StoreErrorKind::NotFound => {
+                Self::state(format!("{MANAGING} was deleted; delete this one too"))
+            }
+            NoAuthority::Managing(error) => error.into(),
+            NoAuthority::Seal(error) => error.into(),
+            NoAuthority::Unfit(why) => Self::invalid(why),
         }
     }
 }

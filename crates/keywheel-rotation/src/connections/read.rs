@@ -16,7 +16,7 @@ pub struct LiveSecrets {
     pub end: Option<DateTime<Utc>>,
     /// The current secret.
     pub current: Secret,
-    /// The one before, until it is revoked.
+    /// The one before, until it is revoked; `None` too where it can't be opened any more.
     pub previous: Option<Secret>,
 }
 
@@ -28,7 +28,7 @@ impl Connections {
     ///
     /// # Errors
     ///
-    /// Returns an error when the connection does not exist or has no secret yet, when the secret can't be
+    /// Returns an error when the connection does not exist or has no secret yet, when the current secret can't be
     /// opened, or when the store fails.
     pub async fn secrets(&self, id: ConnectionId) -> Result<LiveSecrets> {
         let connection = self.load(id).await?.connection;
@@ -43,7 +43,8 @@ impl Connections {
             self.parts.sealer.open(&held.sealed, &context).await
         };
         let previous = match &secrets.previous {
-            Some(held) => Some(open(held).await?),
+            // A key that was dropped in a grace takes nobody the secret that works.
+            Some(held) => open(held).await.ok(),
             None => None,
         };
         Ok(LiveSecrets {

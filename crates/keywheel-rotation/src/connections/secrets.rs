@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
     Access, Actor, Cause, Connection, ConnectionId, Credential, Debt, DebtReason, Delivery,
-    EventKind, Held, Offer, Origin, Phase, Rotation, RotationId, Secrets,
+    EventKind, Held, Inspection, Offer, Origin, Phase, Rotation, RotationId, Secrets,
 };
 use keywheel_core::{ClientId, ClientSecret, Cloud, KeyId, TenantId};
 
@@ -9,6 +9,7 @@ use super::adopt::{adopt, fitting, has_room};
 use super::create::enrolled;
 use super::leave::{ours, strays, unresolved};
 use super::{ConnectionError, Connections, Requested, Result, rotation_of, stays};
+use crate::authority::Authority;
 
 impl Connections {
     /// Gives a secret by hand: the way out when Entra accepts none that is held, and the way in for one
@@ -35,7 +36,7 @@ impl Connections {
         let generation = next_generation(&connection);
         let access = Access::new(&connection, generation, secret.value().clone());
         self.parts.issuer.prove(&access).await?;
-        let read = self.parts.issuer.inspect(&access).await?;
+        let read = self.read_with(&access).await?;
         let adopted = adopt(&read, key_id, secret)?;
         let key_id = adopted.key_id.ok_or_else(no_key_id)?;
         let place = (&connection.namespace, id, generation);
@@ -50,6 +51,18 @@ impl Connections {
             adopted.end,
         );
         self.offer(id, offer, actor).await
+    }
+
+    /// Reads the application of a secret that was just proven. Where the application is managed, its own token
+    /// need not be good for Graph; there the reader is who manages it.
+    async fn read_with(&self, access: &Access<'_>) -> Result<Inspection> {
+        let connection = access.connection;
+        if connection.credential.via().is_none() {
+            return Ok(self.parts.issuer.inspect(access).await?);
+        }
+        let authority = Authority::of(&self.parts, connection).await?;
+        let access = authority.access(connection);
+        Ok(self.parts.issuer.inspect(&access).await?)
     }
 
     /// Takes back the secret before, while it is in its grace. It is proven again, and the newer one is
@@ -118,6 +131,9 @@ impl Connections {
     /// Sinks get the secret at once. What it replaces on the same application is revoked after its grace, and
     /// not before those sinks have it that must have a secret before it is used.
     ///
+    /// What is managed through this connection is managed through its new application from then on. Where that is
+    /// the managed one itself, it halts and says so.
+    ///
     /// Returns the secrets of ours that may live on, on the application before: revoke them there, or
     /// delete the connection and create it anew instead. The journal names them too, and by display name
     /// those that there may be and that were not looked for to the end.
@@ -142,13 +158,15 @@ impl Connections {
         (after.cloud, after.tenant, after.client) = (cloud, tenant, client);
         let generation = next_generation(&before);
         let access = Access::new(&after, generation, secret.value().clone());
-        self.parts.issuer.prove(&access).await?;
+        let proof = self.parts.issuer.prove(&access).await?;
+        // By the directory's time, as the engine goes: a grace that begins here is ended by it.
+        let now = proof.at.unwrap_or_else(|| self.now());
         let read = self.parts.issuer.inspect(&access).await?;
         let adopted = adopt(&read, key_id, secret)?;
         let sealed = self
             .seal((&after.namespace, id, generation), secret.value())
             .await?;
-        let mut held = Held::given(sealed, adopted.key_id, self.now());
+        let mut held = Held::given(sealed, adopted.key_id, now);
         (held.generation, held.end) = (generation, adopted.end);
         after.application = Some(read.application);
         after.credential = Credential::ClientSecret(Secrets::new(held));
@@ -156,13 +174,17 @@ impl Connections {
             has_room(&read)?;
             rotation.settings = fitting(rotation.settings.clone(), &read);
         }
-        self.enrol_anew(after, actor).await
+        self.enrol_anew(after, now, actor).await
     }
 
     /// Stores the new credential in the place of the old one.
-    async fn enrol_anew(&self, after: Connection, actor: &Actor) -> Result<Vec<KeyId>> {
+    async fn enrol_anew(
+        &self,
+        after: Connection,
+        now: DateTime<Utc>,
+        actor: &Actor,
+    ) -> Result<Vec<KeyId>> {
         let first = RotationId::from(self.parts.entropy.uuid());
-        let now = self.now();
         let (mut left, mut in_doubt) = (Vec::new(), Vec::new());
         self.rewrite(after.id, actor, |connection| {
             can_be_enrolled_anew(connection)?;

@@ -10,14 +10,16 @@ use crate::{Step, Waiting, decide};
 
 impl Rotator {
     /// Advances a connection until `done` says so, there is nothing more to do before `deadline`, or
-    /// an error that does not pass comes up. Waits by the clock of `tokio::time`.
+    /// an error comes up that trying again for some seconds did not end. Waits by the clock of `tokio::time`.
     ///
     /// Returns what it was waiting for when it stopped, or `None` when `done` said so. For a connection
     /// that was deleted there is nothing to wait for: [`Waiting::Idle`].
     ///
     /// # Errors
     ///
-    /// Returns an error when the store failed for good.
+    /// Returns an error when the store failed five times more in some three seconds, which
+    /// [is transient](RotateError::is_transient): drive it again later. Besides when it refuses, when another
+    /// process took the connection over, and when somebody deleted it in the middle of a step.
     pub async fn drive(
         &self,
         id: ConnectionId,

@@ -83,16 +83,36 @@ impl Rotator {
     }
 
     /// Whether the store certainly does not hold what was minted, and never will. A save without an answer
-    /// may have been made, or may be yet; only one that another lease has overtaken can't be.
+    /// may have been made, or may be yet; only one that another lease or a deletion has overtaken can't be.
     async fn is_nobodys(&self, outcome: &Outcome, work: &Work, error: &RotateError) -> bool {
         let Outcome::Minted { key_id, .. } = outcome else {
             return true;
         };
-        if error.kind() != RotateErrorKind::LeaseLost {
+        if error.kind() == RotateErrorKind::Store {
             return false;
         }
-        let newest = self.newest(work).await;
-        newest.is_ok_and(|newest| !holds(&newest.connection, *key_id))
+        match self.newest(work).await {
+            Ok(newest) => !holds(&newest.connection, *key_id),
+            Err(error) if error.kind() == RotateErrorKind::Gone => {
+                self.is_unheard_of(work, *key_id).await
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Whether a connection was deleted without ever having held a secret that was minted. An answer may have
+    /// been lost, and the secret been in use when the connection was deleted and its secrets left: the journal
+    /// tells. Without a tombstone it was not deleted but lost, as by a restored backup, and nothing is certain.
+    async fn is_unheard_of(&self, work: &Work, key_id: KeyId) -> bool {
+        let (store, connection) = (&self.parts().store, &work.connection);
+        let tombstone = store.tombstone(connection.id).await;
+        if !tombstone.is_ok_and(|tombstone| tombstone.is_some()) {
+            return false;
+        }
+        // Had it been saved, then as what came next: a save is made upon the version that it was decided on.
+        let next = store.journal(connection.id, connection.journal.seq, FEW);
+        let (next, key_id) = (next.await.unwrap_or_default(), key_id.to_string());
+        !next.is_empty() && !next.iter().any(|entry| entry.body.contains(&key_id))
     }
 
     async fn keep(&self, connection: &Connection, marker: Marker, minted: Minted) -> Outcome {
@@ -325,6 +345,9 @@ impl Rotator {
         self.save_deleting(work, kind).await
     }
 }
+
+/// More entries than one save of a mint writes.
+const FEW: u32 = 16;
 
 fn holds(connection: &Connection, key_id: KeyId) -> bool {
     let (secrets, rotation) = (connection.secrets(), connection.rotation.as_ref());

@@ -33,7 +33,10 @@ pub struct WorkerHealth {
 }
 
 impl WorkerHealth {
-    /// Tells whether the worker runs and its store answers: what a liveness probe asks.
+    /// Tells whether the worker runs and its store answers: what a readiness probe asks, or an alert.
+    ///
+    /// A liveness probe asks only whether it is [`running`](Self::running). A worker waits an outage of its store
+    /// out by itself, and to restart every replica meanwhile helps nobody.
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.running && self.store_away_since.is_none()

@@ -49,6 +49,9 @@ const GATHER: Duration = Duration::from_millis(5);
 /// far apart.
 const APART: Duration = Duration::from_millis(20);
 
+/// As long as it takes: thirty years, which can be added to any instant.
+const FOREVER: Duration = Duration::from_hours(30 * 365 * 24);
+
 impl Shift {
     pub(super) fn new(rotator: Rotator, options: WorkerOptions, monitor: WorkerMonitor) -> Self {
         let holder = Holder::from(rotator.parts().entropy.uuid());
@@ -166,7 +169,7 @@ impl Shift {
     /// The poll interval, give or take a tenth.
     fn pause(&self) -> Duration {
         let unit = self.rotator.parts().entropy.unit();
-        self.options.poll.mul_f64(0.9 + unit / 5.0)
+        self.options.poll.min(FOREVER).mul_f64(0.9 + unit / 5.0)
     }
 
     /// How long a store that failed is left alone: one second, doubling up to thirty, jittered.
@@ -218,7 +221,7 @@ impl Shift {
 
     /// Lets every step in progress end and gives the leases back, within the deadline.
     async fn hand_over(&mut self) {
-        let deadline = Instant::now() + self.options.shutdown;
+        let deadline = Instant::now() + self.options.shutdown.min(FOREVER);
         self.stop.send_replace(true);
         if let Some(claiming) = self.claiming.take()
             && let Ok(Ok(claimed)) = timeout_at(deadline, claiming.claimed).await

@@ -71,3 +71,21 @@ async fn what_takes_longer_than_the_deadline_is_abandoned_and_made_good() {
     }
     second.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_may_be_told_to_wait_for_as_long_as_it_takes() {
+    let mut fleet = Fleet::new();
+    fleet.directory.set_call(Duration::from_secs(60));
+    let members = fleet.add(&tenant("some.example"), 4).await;
+    let mut options = WorkerOptions::default();
+    (options.shutdown, options.poll) = (Duration::MAX, Duration::MAX);
+    let worker = fleet.start(fleet.worker(1).options(options));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    let ended = worker.stop().await;
+
+    assert_eq!((ended.parked, ended.abandoned), (4, 0));
+    for member in &members {
+        assert_eq!(fleet.directory.mints(member.client), 1);
+    }
+}

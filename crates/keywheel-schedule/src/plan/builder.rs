@@ -1,7 +1,10 @@
 use std::time::Duration;
 
+use chrono::NaiveDate;
+
 use super::Plan;
 use crate::calendar::Calendar;
+use crate::day::day_of;
 use crate::{Freeze, InvalidSchedule, Jitter, Schedule, Window};
 
 /// Makes a [`Plan`]. Nothing is checked before [`build`](Self::build).
@@ -55,9 +58,24 @@ impl PlanBuilder {
         self
     }
 
-    /// Adds dates on which no rotation runs.
+    /// Adds dates on which no rotation runs. The same ones twice count once.
     pub fn freeze(mut self, freeze: Freeze) -> Self {
-        self.calendar.freezes.push(freeze);
+        if !self.calendar.freezes.contains(&freeze) {
+            self.calendar.freezes.push(freeze);
+        }
+        self
+    }
+
+    /// Takes a freeze out again, given by the dates that it was added with.
+    pub fn thaw(mut self, freeze: Freeze) -> Self {
+        self.calendar.freezes.retain(|frozen| *frozen != freeze);
+        self
+    }
+
+    /// Takes the freezes out whose last day is before `day`.
+    pub fn without_freezes_before(mut self, day: NaiveDate) -> Self {
+        let freezes = &mut self.calendar.freezes;
+        freezes.retain(|freeze| freeze.days().1 >= day_of(day));
         self
     }
 
@@ -139,4 +157,35 @@ fn at_most(field: &'static str, given: Duration, longest: Duration) -> Result<()
         field,
         format!("{} s; give at most {hours} hours", given.as_secs()),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn freezes_are_added_once_and_taken_out_again() {
+        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+        let freeze = |first, last| Freeze::new(day(first), day(last)).unwrap();
+        let spring = freeze("2026-03-30", "2026-04-10");
+        let winter = freeze("2026-12-19", "2027-01-03");
+        let built = |builder: PlanBuilder| builder.build().unwrap();
+        let schedule = Schedule::builder()
+            .every_days(30)
+            .at("02:30".parse().unwrap())
+            .zone("Europe/Berlin")
+            .anchor(day("2026-03-01"));
+        let plan = Plan::from(schedule.build().unwrap());
+        let once = built(plan.to_builder().freeze(spring));
+        let both = built(once.to_builder().freeze(winter));
+
+        assert_eq!(built(once.to_builder().freeze(spring)), once);
+        assert_eq!(built(both.to_builder().thaw(winter)), once);
+        let before = |first| built(both.to_builder().without_freezes_before(day(first)));
+        assert_eq!(before("2026-04-10"), both);
+        assert_eq!(
+            before("2026-04-11"),
+            built(plan.to_builder().freeze(winter))
+        );
+    }
 }
