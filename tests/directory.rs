@@ -365,6 +365,12 @@ impl Directory {
     }
 }
 
+/// Two applications, or one that was made again, do not have the same one.
+fn object_id(client: ClientId, made: u128) -> ApplicationObjectId {
+    let client = client.as_uuid().as_u128();
+    Uuid::from_u128(client << 64 | (7 + made)).into()
+}
+
 fn error(kind: IssuerErrorKind) -> IssuerError {
     let wait = (kind == IssuerErrorKind::Throttled).then_some(Duration::from_secs(90));
     IssuerError::new(kind, format!("the directory says {kind:?}")).with_retry_after(wait)
@@ -397,7 +403,7 @@ impl CredentialIssuer for Directory {
                 Listed::new(Some(s.key_id), Some(s.name.clone()))
                     .with(Some(s.text[..3].to_owned()), Some(s.end))
             });
-            let application = ApplicationObjectId::from(Uuid::from_u128(7 + state.object));
+            let application = object_id(access.connection.client, state.object);
             Ok(Inspection::new(application, listed.collect()).with_secret_limit(state.limit))
         })
         .await

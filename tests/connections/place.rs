@@ -1,17 +1,22 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
 use keywheel::Keywheel;
 use keywheel::connection::{
-    Actor, Connection, ConnectionId, ConnectionStore, KeyRing, MemoryStore, Versioned,
+    Actor, Connection, ConnectionId, ConnectionStore, Credential, KeyRing, MemoryStore, Sealer,
+    SignIn, Versioned,
 };
 use keywheel::core::{
-    AccessToken, ClientId, Clock, Cloud, CredentialError, ReqwestSend, SystemClock, TenantId,
-    TokenCredential, TokenRequest,
+    AccessToken, ClientId, Clock, Cloud, CredentialError, HttpSend, ReqwestSend, Secret,
+    SystemClock, TenantId, TokenCredential, TokenRequest, TransportError,
 };
 use keywheel::credentials::{Authorization, AuthorizationCodeFlow, AuthorizationRequest, Callback};
 use keywheel::entra::{CertificateFile, SignInApplication, Target};
 use keywheel::rotation::{Policy, Status};
 use keywheel_emulator::Emulator;
+use tokio::sync::oneshot;
 
 const KEY: &str = "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k=";
 const CALLBACK: &str = "https://localhost/callback";
@@ -19,6 +24,7 @@ const CALLBACK: &str = "https://localhost/callback";
 /// An emulator, and keywheel wired to it.
 pub(crate) struct Place {
     pub(crate) emulator: Emulator,
+    pub(crate) gate: Gate,
     pub(crate) keywheel: Keywheel,
     pub(crate) ring: KeyRing,
     pub(crate) store: MemoryStore,
@@ -35,15 +41,20 @@ impl Place {
             app.client_id().parse().unwrap(),
             keywheel::core::ClientSecret::new(secret).unwrap(),
         );
+        let gate = Gate {
+            http: http.build().unwrap(),
+            next: Arc::default(),
+        };
         let store = MemoryStore::new(Arc::new(SystemClock::new()));
         let ring = KeyRing::from_base64(KEY).unwrap();
         let keywheel = Keywheel::builder(store.clone(), KeyRing::from_base64(KEY).unwrap())
-            .http(http.build().unwrap())
+            .http(gate.clone())
             .sign_in(application)
             .build()
             .unwrap();
         Self {
             emulator,
+            gate,
             keywheel,
             ring,
             store,
@@ -118,6 +129,17 @@ impl Place {
         self.store.load(id).await.unwrap().unwrap().connection
     }
 
+    /// The stored sign-in and its refresh token.
+    pub(crate) async fn signed_in(&self, id: ConnectionId) -> (SignIn, Secret) {
+        let stored = self.load(id).await;
+        let Credential::AuthorizationCode(sign_in) = &stored.credential else {
+            panic!("{stored:?}")
+        };
+        let context = stored.refresh_token_context(sign_in.generation);
+        let newest = self.ring.open(&sign_in.sealed, &context).await.unwrap();
+        (sign_in.clone(), newest)
+    }
+
     /// The kinds of the events of a connection.
     pub(crate) async fn events(&self, id: ConnectionId) -> Vec<String> {
         let journal = self.store.journal(id, 0, u32::MAX).await.unwrap();
@@ -126,6 +148,51 @@ impl Place {
             body["event"].as_str().unwrap().to_owned()
         };
         journal.iter().map(|entry| kind(&entry.body)).collect()
+    }
+}
+
+/// The way to the emulator, on which an answer may be held back.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    http: ReqwestSend,
+    next: Arc<Mutex<Option<Stop>>>,
+}
+
+#[derive(Debug)]
+struct Stop {
+    arrived: oneshot::Sender<()>,
+    open: oneshot::Receiver<()>,
+}
+
+/// An answer that is held back: when it has arrived, and what lets it through.
+pub(crate) struct Held {
+    pub(crate) arrived: oneshot::Receiver<()>,
+    pub(crate) open: oneshot::Sender<()>,
+}
+
+impl Gate {
+    /// Holds back the answer to the next request.
+    pub(crate) fn hold(&self) -> Held {
+        let (arrived, has_arrived) = oneshot::channel();
+        let (let_go, open) = oneshot::channel();
+        *self.next.lock().unwrap() = Some(Stop { arrived, open });
+        Held {
+            arrived: has_arrived,
+            open: let_go,
+        }
+    }
+}
+
+#[async_trait]
+impl HttpSend for Gate {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
+        let stop = self.next.lock().unwrap().take();
+        let answer = self.http.send(request).await;
+        if let Some(Stop { arrived, open }) = stop {
+            arrived.send(()).unwrap();
+            open.await.unwrap();
+        }
+        answer
     }
 }
 

@@ -19,15 +19,15 @@ use workspace_tests::{Fate, secret, settings};
 use crate::certificates::{OLD, OWNED_BY, Place, lagging};
 
 /// A connection by client secret, in the tenant of the certificates.
-struct Rotating<'a> {
+pub(crate) struct Rotating<'a> {
     place: &'a Place,
-    id: ConnectionId,
+    pub(crate) id: ConnectionId,
     original: String,
     foreign: String,
 }
 
 impl<'a> Rotating<'a> {
-    async fn begin(place: &'a Place, name: &str, settings: RotationSettings) -> Self {
+    pub(crate) async fn begin(place: &'a Place, name: &str, settings: RotationSettings) -> Self {
         let app = place.emulator.default_app();
         let original = app.secret().expose().to_owned();
         place.emulator.clock().set(place.rig.clock.now());
@@ -72,7 +72,7 @@ impl<'a> Rotating<'a> {
     }
 
     /// Drives as one process does, until it is done or stops.
-    async fn drive(&self) {
+    pub(crate) async fn drive(&self) {
         let (rig, id) = (&self.place.rig, self.id);
         let rotator = Rotator::new(parts(self.place), rig.policy.clone());
         let deadline = rig.clock.now() + TimeDelta::hours(30);
@@ -83,8 +83,17 @@ impl<'a> Rotating<'a> {
         assert_eq!(driven.unwrap(), None);
     }
 
+    /// Lets time pass while one process works.
+    pub(crate) async fn run(&self, span: TimeDelta) {
+        let rig = &self.place.rig;
+        let rotator = Rotator::new(parts(self.place), rig.policy.clone());
+        let deadline = rig.clock.now() + span;
+        let driven = Box::pin(rotator.drive(self.id, deadline, |_| false)).await;
+        driven.unwrap();
+    }
+
     /// What must be true when all is over: the new secret and somebody else's, and no other.
-    async fn assert_clean(&self, what: &str) {
+    pub(crate) async fn assert_clean(&self, what: &str) {
         let status = self.place.rig.status(self.id).await;
         assert!(status.is_settled(), "{what}: {status:#?}");
         assert_eq!(status.generation, 1, "{what}");

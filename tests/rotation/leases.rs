@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
-use keywheel_connection::ConnectionId;
+use chrono::{DateTime, TimeDelta, Utc};
+use keywheel_connection::{Cause, ConnectionId, EventKind};
+use keywheel_core::Clock;
 use tokio::time::timeout;
 use workspace_tests::{Fate, Rig, settings};
 
@@ -19,6 +20,7 @@ async fn wherever_a_lease_fails_the_rotation_is_finished() {
         let (rig, id) = begin(way, lag).await;
         let before = rig.effects.holds().len();
         stopped(&rig, id).await;
+        let calm = outcome(way, &rig, id).await;
         let holds = rig.effects.holds().split_off(before);
         assert!(holds.contains(&"lease"), "{}: {holds:?}", way.name);
         for (n, name) in holds.iter().enumerate() {
@@ -26,7 +28,10 @@ async fn wherever_a_lease_fails_the_rotation_is_finished() {
                 let (rig, id) = begin(way, lag).await;
                 rig.effects.plan_hold(n, fate);
                 stopped(&rig, id).await;
-                finish(way, &rig, id, &format!("{name} {n} {fate:?}")).await;
+                let what = format!("{name} {n} {fate:?}");
+                finish(way, &rig, id, &what).await;
+                let outcome = outcome(way, &rig, id).await;
+                outcome.assert_no_worse_than(&calm, &format!("{}: {what}", way.name));
             }
         }
     }
@@ -40,6 +45,7 @@ async fn wherever_a_claim_or_a_renewal_fails_the_workers_finish_it() {
         let (rig, id) = begin_slowly(way).await;
         let before = rig.effects.holds().len();
         work(&rig, id).await;
+        let calm = outcome(way, &rig, id).await;
         let holds = rig.effects.holds().split_off(before);
         for (n, name) in holds.iter().enumerate() {
             if *name == "idle claim" {
@@ -51,7 +57,10 @@ async fn wherever_a_claim_or_a_renewal_fails_the_workers_finish_it() {
                 let _ = rig.effects.run(work(&rig, id)).await;
                 // Where the first one stopped, its leases end by themselves.
                 work(&rig, id).await;
-                finish(way, &rig, id, &format!("{name} {n} {fate:?}, workers")).await;
+                let what = format!("{name} {n} {fate:?}, workers");
+                finish(way, &rig, id, &what).await;
+                let outcome = outcome(way, &rig, id).await;
+                outcome.assert_no_worse_than(&calm, &format!("{}: {what}", way.name));
             }
             met.push(*name);
         }
@@ -76,6 +85,66 @@ async fn a_renewal_without_an_answer_holds_up_no_call() {
     mint.await.expect("it waits for the store").unwrap();
     assert_eq!(rig.effects.holds().last(), Some(&"renew"));
     assert!(rig.status(id).await.candidate_key_id.is_some());
+}
+
+/// Each call takes longer than a lease lasts, so that it is renewed more than once during each.
+#[tokio::test(start_paused = true)]
+async fn of_two_processes_one_works_though_each_call_outlasts_a_lease() {
+    let rig = Rig::new(43);
+    let id = rig.rotating(settings()).await;
+    rig.directory.set_call(Duration::from_secs(75));
+    rig.request(id, Cause::Manual).await;
+    let (one, two) = (rig.rotator(), rig.rotator());
+    let deadline = rig.clock.now() + TimeDelta::hours(5);
+
+    let (a, b) = tokio::join!(
+        Box::pin(one.drive(id, deadline, |_| false)),
+        Box::pin(two.drive(id, deadline, |_| false)),
+    );
+
+    a.unwrap();
+    b.unwrap();
+    rig.assert_clean(id, 2).await;
+    assert_eq!(rig.directory.mint_calls().len(), 2, "one for each rotation");
+    let events = rig.events(id).await;
+    let trouble = events.iter().find(|event| {
+        let found = matches!(event.kind, EventKind::OrphanFound { .. });
+        found || matches!(event.kind, EventKind::Failed { .. })
+    });
+    assert!(trouble.is_none(), "{trouble:#?}");
+}
+
+/// What a lease that fails must not change: how many failures the journal tells of, whether there is trouble
+/// in the end, and when the next rotation is due.
+#[derive(Debug)]
+struct Outcome {
+    failures: usize,
+    trouble: bool,
+    next_due: Option<DateTime<Utc>>,
+}
+
+impl Outcome {
+    /// A process that stopped may have tried less often what fails by itself.
+    fn assert_no_worse_than(&self, calm: &Self, what: &str) {
+        assert!(self.failures <= calm.failures, "{what}: {self:?}, {calm:?}");
+        let end = |outcome: &Self| (outcome.trouble, outcome.next_due);
+        assert_eq!(end(self), end(calm), "{what}");
+    }
+}
+
+async fn outcome(way: &Way, rig: &Rig, id: ConnectionId) -> Outcome {
+    let events = rig.events(id).await;
+    let failed = |kind: &EventKind| matches!(kind, EventKind::Failed { .. });
+    let failures = events.iter().filter(|event| failed(&event.kind)).count();
+    let status = match way.generation {
+        Some(_) => Some(rig.status(id).await),
+        None => None,
+    };
+    Outcome {
+        failures,
+        trouble: status.as_ref().is_some_and(|it| it.trouble.is_some()),
+        next_due: status.and_then(|it| it.next_due),
+    }
 }
 
 async fn begin_slowly(way: &Way) -> (Rig, ConnectionId) {

@@ -10,6 +10,7 @@ mod found;
 mod leases;
 mod managing;
 mod matrix;
+mod refusals;
 mod strays;
 mod table;
 mod told;

@@ -1,12 +1,35 @@
 //! The reference product's weaknesses of the engine itself, where no point of the table tells the same story.
 
 use chrono::TimeDelta;
-use keywheel_connection::{Cause, IssuerErrorKind};
+use keywheel_connection::{Cause, EventKind, IssuerErrorKind};
 use keywheel_core::Clock;
 use keywheel_rotation::Health;
 use workspace_tests::{Fate, Rig, settings};
 
 use crate::verbs::me;
+
+/// Each is told once, though the mint is tried again every hour.
+#[tokio::test(start_paused = true)]
+async fn w11_events_count_down_to_the_end_while_every_rotation_fails() {
+    let rig = Rig::new(2011);
+    let id = rig.rotating(settings()).await;
+    let end = rig.status(id).await.end.unwrap();
+    rig.watch.end();
+    rig.directory.deny("mint", IssuerErrorKind::Forbidden);
+
+    rig.run(id, end - rig.clock.now()).await;
+
+    let events = rig.events(id).await;
+    let told: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event.kind {
+            EventKind::Expiring { days, .. } => Some(days),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [60, 30, 14, 7, 3, 1]);
+    assert_eq!(rig.status(id).await.trouble.unwrap().step, "mint");
+}
 
 #[tokio::test(start_paused = true)]
 async fn w13_an_outage_of_minutes_costs_minutes() {
@@ -112,6 +135,26 @@ async fn w35_what_is_disabled_does_not_rotate_and_a_store_that_fails_costs_no_se
 
     assert_eq!(rig.directory.mint_calls().len(), minted);
     rig.assert_clean(id, 2).await;
+}
+
+/// Whoever has taken it up already heeds it too: the intent is decided on the record that it is stored with.
+#[tokio::test(start_paused = true)]
+async fn w35_what_is_disabled_a_moment_before_the_intent_does_not_rotate() {
+    let rig = Rig::new(2036);
+    let id = rig.rotating(settings()).await;
+    let due = rig.status(id).await.next_due.unwrap();
+    rig.pass(due + TimeDelta::minutes(1) - rig.clock.now())
+        .await;
+    let rotator = rig.rotator();
+    let mut work = rotator.lease(id).await.unwrap();
+
+    rig.connections().disable(id, &me()).await.unwrap();
+
+    for _ in 0..2 {
+        rotator.advance(&mut work).await.unwrap();
+    }
+    assert_eq!(rig.directory.mint_calls().len(), 1, "the first one's");
+    rig.assert_clean(id, 1).await;
 }
 
 /// Nobody works: that is to be seen, and not taken for work.

@@ -502,6 +502,50 @@ mod tests {
         assert_eq!(cloud, Ok(Cloud::us_government()));
     }
 
+    /// As <https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud> and
+    /// <https://learn.microsoft.com/graph/deployments> list them.
+    #[test]
+    fn every_address_of_a_cloud_is_its_own() {
+        for (cloud, authority, graph) in [
+            (
+                Cloud::public(),
+                "https://login.microsoftonline.com",
+                "https://graph.microsoft.com",
+            ),
+            (
+                Cloud::us_government(),
+                "https://login.microsoftonline.us",
+                "https://graph.microsoft.us",
+            ),
+            (
+                Cloud::us_government_dod(),
+                "https://login.microsoftonline.us",
+                "https://dod-graph.microsoft.us",
+            ),
+            (
+                Cloud::china(),
+                "https://login.partner.microsoftonline.cn",
+                "https://microsoftgraph.chinacloudapi.cn",
+            ),
+        ] {
+            let tenant = "t.example".parse().unwrap();
+            let addresses = [
+                cloud.authorize_endpoint(&tenant),
+                cloud.token_endpoint(&tenant),
+                cloud.graph().clone(),
+            ]
+            .map(|url| url.to_string());
+            let expected = [
+                format!("{authority}/t.example/oauth2/v2.0/authorize"),
+                format!("{authority}/t.example/oauth2/v2.0/token"),
+                format!("{graph}/"),
+            ];
+            assert_eq!(addresses, expected);
+            let scope = format!("{graph}/.default");
+            assert_eq!(cloud.graph_scope().as_str(), scope);
+        }
+    }
+
     #[test]
     fn a_sovereign_cloud_asks_for_tokens_of_its_own_graph() {
         let graph = url("https://graph.sovereign.example");

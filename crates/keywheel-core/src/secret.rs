@@ -71,6 +71,28 @@ mod tests {
         assert!(long.contains(&short), "{long}");
     }
 
+    /// Looked for where it was, by the kernel: what is freed can't be read by safe code.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_text_is_overwritten_when_the_last_clone_goes_and_not_before() {
+        use std::os::unix::fs::FileExt;
+
+        const WORDS: &str = "made-up secret; ";
+        let memory = std::fs::File::open("/proc/self/mem").unwrap();
+        let mut seen = vec![0; WORDS.len() * 256];
+        let secret = Secret::new(WORDS.repeat(256));
+        let place = secret.expose().as_ptr().addr() as u64;
+        let holds = |bytes: &[u8]| bytes.windows(WORDS.len()).any(|at| at == WORDS.as_bytes());
+
+        let clone = secret.clone();
+        drop(secret);
+        memory.read_exact_at(&mut seen, place).unwrap();
+        assert!(holds(&seen), "it is in use");
+        drop(clone);
+        memory.read_exact_at(&mut seen, place).unwrap();
+        assert!(!holds(&seen), "it was freed as it was");
+    }
+
     #[test]
     fn clones_share_one_copy() {
         let secret = Secret::new("value");

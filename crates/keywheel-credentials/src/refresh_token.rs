@@ -10,14 +10,16 @@ use tokio::sync::Mutex;
 use crate::authorization_code::Authorization;
 use crate::client::ConfidentialClient;
 use crate::token_cache::{TokenCache, TokenSource};
-use crate::token_endpoint::{Form, GrantType};
+use crate::token_endpoint::{Form, Grant, GrantType};
 
 /// Keeps the refresh token of one user's authorization.
 ///
 /// # Contract
 ///
-/// * `save` is durable when it returns, and replaces what was there. It is called before the access token
-///   that came along is used, so that a crash in between loses nothing.
+/// * `save` is durable when it returns, and replaces what was loaded or saved last. It is called before the
+///   access token that came along is used, so that a crash in between loses nothing. Where somebody else saved
+///   another one meanwhile, a store that can tell keeps that one: a user who has just signed in again must not
+///   be lost to a refresh that was on its way.
 /// * `load` gives what was saved last, by any replica.
 /// * Saving the same token twice is harmless.
 /// * One credential calls one of them at a time. Replicas that share a store serialise among themselves
@@ -37,6 +39,12 @@ pub trait RefreshTokenStore: Debug + Send + Sync {
     ///
     /// Returns an error when it can't be written. It is written again before the next use.
     async fn save(&self, refresh_token: &Secret) -> Result<(), CredentialError>;
+
+    /// Is told that the refresh token which was loaded last, and is still the newest, was refused for good: the
+    /// user has to sign in again. Does nothing unless a store overrides it.
+    async fn ended(&self, why: &CredentialError) {
+        let _ = why;
+    }
 }
 
 /// Gets tokens for a user who signed in once, by the refresh token (RFC 6749, section 6).
@@ -108,32 +116,64 @@ struct Refresher {
 impl TokenSource for Refresher {
     async fn fetch(&self, request: &TokenRequest) -> Result<AccessToken, CredentialError> {
         let mut unsaved = self.unsaved.lock().await;
-        let refresh_token = self.newest(&mut unsaved).await?;
-        let client = &self.client;
-        let form = Form::new(client.id(), GrantType::RefreshToken, &request.scopes)
-            .with_claims(request.claims.as_deref())
-            .with_secret("refresh_token", &refresh_token);
-        let grant = client.exchange(&form).await?;
+        self.keep(&mut unsaved).await?;
+        let grant = self.refresh(request).await?;
         // An answer without a new one leaves the old one good.
-        if let Some(next) = grant.refresh_token {
-            *unsaved = Some(next);
-            self.newest(&mut unsaved).await?;
+        if grant.refresh_token.is_some() {
+            *unsaved = grant.refresh_token;
+            self.keep(&mut unsaved).await?;
         }
         Ok(grant.token)
     }
 }
 
 impl Refresher {
-    /// Saves what is unsaved, and returns the newest refresh token.
-    async fn newest(&self, unsaved: &mut Option<Secret>) -> Result<Secret, CredentialError> {
-        let Some(newest) = unsaved.as_ref() else {
-            return self.store.load().await;
-        };
-        self.store.save(newest).await?;
-        let newest = newest.clone();
-        *unsaved = None;
-        Ok(newest)
+    /// Saves what is unsaved.
+    async fn keep(&self, unsaved: &mut Option<Secret>) -> Result<(), CredentialError> {
+        if let Some(newest) = unsaved.as_ref() {
+            self.store.save(newest).await?;
+            *unsaved = None;
+        }
+        Ok(())
     }
+
+    /// Exchanges the stored refresh token, and the one that took its place while it was being refused: the user
+    /// may have signed in again, or another replica been quicker.
+    async fn refresh(&self, request: &TokenRequest) -> Result<Grant, CredentialError> {
+        let mut refresh_token = self.store.load().await?;
+        loop {
+            let refused = match self.exchange(request, &refresh_token).await {
+                Err(error) if ends_sign_in(&error, request) => error,
+                answer => return answer,
+            };
+            match self.store.load().await {
+                Ok(newest) if newest.expose() != refresh_token.expose() => refresh_token = newest,
+                Ok(_) => {
+                    self.store.ended(&refused).await;
+                    return Err(refused);
+                }
+                // Why there is no token is worth more than why the store does not answer.
+                Err(_) => return Err(refused),
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: &TokenRequest,
+        refresh_token: &Secret,
+    ) -> Result<Grant, CredentialError> {
+        let client = &self.client;
+        let form = Form::new(client.id(), GrantType::RefreshToken, &request.scopes)
+            .with_claims(request.claims.as_deref())
+            .with_secret("refresh_token", refresh_token);
+        client.exchange(&form).await
+    }
+}
+
+/// A resource that asks for more, by a claims challenge, does not end the sign-in.
+fn ends_sign_in(error: &CredentialError, request: &TokenRequest) -> bool {
+    error.kind() == CredentialErrorKind::InteractionRequired && request.claims.is_none()
 }
 
 fn withheld() -> CredentialError {

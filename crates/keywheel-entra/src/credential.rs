@@ -3,9 +3,7 @@ mod sign_in;
 
 use async_trait::async_trait;
 use keywheel_connection::{Connection, ConnectionId, Credential, HeldCertificate};
-use keywheel_core::{
-    AccessToken, CredentialError, CredentialErrorKind, TokenCredential, TokenRequest,
-};
+use keywheel_core::{AccessToken, CredentialError, TokenCredential, TokenRequest};
 use keywheel_credentials::{CertificateCredential, ClientSecretCredential, RefreshTokenCredential};
 
 use self::secrets::Source;
@@ -25,7 +23,7 @@ pub struct ConnectionCredential(Method);
 
 #[derive(Clone, Debug)]
 enum Method {
-    AuthorizationCode(RefreshTokenCredential, StoredSignIn),
+    AuthorizationCode(RefreshTokenCredential),
     Certificate(CertificateCredential),
     ClientSecret(ClientSecretCredential),
 }
@@ -42,8 +40,7 @@ impl ConnectionCredential {
         let connection = parts.load(id).await?.connection;
         let method = match &connection.credential {
             Credential::AuthorizationCode(_) => {
-                let stored = StoredSignIn { id, parts };
-                Method::AuthorizationCode(refreshing(&connection, &stored)?, stored)
+                Method::AuthorizationCode(refreshing(&connection, parts)?)
             }
             Credential::Certificate(held) => {
                 let credential = certificate(&connection, held, &parts).await?;
@@ -68,16 +65,15 @@ impl ConnectionCredential {
     pub fn generation(&self) -> u64 {
         match &self.0 {
             Method::ClientSecret(credential) => credential.generation(),
-            Method::AuthorizationCode(..) | Method::Certificate(_) => 0,
+            Method::AuthorizationCode(_) | Method::Certificate(_) => 0,
         }
     }
 }
 
 fn refreshing(
     connection: &Connection,
-    stored: &StoredSignIn,
+    parts: EntraParts,
 ) -> Result<RefreshTokenCredential, CredentialError> {
-    let parts = &stored.parts;
     let application = parts.sign_in.as_ref();
     let application = application.filter(|application| application.client() == connection.client);
     let Some(application) = application else {
@@ -88,7 +84,8 @@ fn refreshing(
         )));
     };
     let client = application.at(parts.endpoint(&connection.cloud, &connection.tenant))?;
-    Ok(RefreshTokenCredential::new(client, stored.clone()))
+    let stored = StoredSignIn::new(connection.id, parts);
+    Ok(RefreshTokenCredential::new(client, stored))
 }
 
 async fn certificate(
@@ -111,17 +108,7 @@ async fn certificate(
 impl TokenCredential for ConnectionCredential {
     async fn get_token(&self, request: &TokenRequest) -> Result<AccessToken, CredentialError> {
         match &self.0 {
-            Method::AuthorizationCode(credential, stored) => {
-                let token = credential.get_token(request).await;
-                // A resource that asks for more, by a claims challenge, does not end the sign-in.
-                if let Err(error) = &token
-                    && error.kind() == CredentialErrorKind::InteractionRequired
-                    && request.claims.is_none()
-                {
-                    stored.ended(error).await;
-                }
-                token
-            }
+            Method::AuthorizationCode(credential) => credential.get_token(request).await,
             Method::Certificate(credential) => credential.get_token(request).await,
             Method::ClientSecret(credential) => credential.get_token(request).await,
         }
@@ -129,7 +116,7 @@ impl TokenCredential for ConnectionCredential {
 
     fn cached_token(&self, request: &TokenRequest) -> Option<AccessToken> {
         match &self.0 {
-            Method::AuthorizationCode(credential, _) => credential.cached_token(request),
+            Method::AuthorizationCode(credential) => credential.cached_token(request),
             Method::Certificate(credential) => credential.cached_token(request),
             Method::ClientSecret(credential) => credential.cached_token(request),
         }

@@ -372,12 +372,14 @@ fn mint(
         return None;
     }
     let repair = repair_at(secrets, policy);
-    if !has_slot(rotation, secrets, repair.is_some(), now, policy) {
+    let slot = has_slot(rotation, secrets, repair.is_some(), policy);
+    if !slot && !is_ending(rotation, secrets, now) {
         return None;
     }
     let (at, cause) = match repair {
         Some(at) => (at, Cause::Repair),
-        None if is_promoted(rotation) => return None,
+        // What can't be removed may hold up the schedule, and not beyond the end of the current secret.
+        None if !slot || is_promoted(rotation) => (expiry(rotation, secrets, now)?, Cause::Expiry),
         None => wanted(rotation, secrets, now)?,
     };
     let trouble = rotation.trouble.as_ref().filter(|t| holds_up_mint(t));
@@ -483,26 +485,31 @@ pub(crate) fn is_moot(connection: &Connection, now: DateTime<Utc>) -> bool {
     wanted(rotation, secrets, now).is_none_or(|(at, _)| at > tried)
 }
 
-/// Our secrets on the application stay within the budget, but the end of the current one beats it. One that
-/// is replaced because it does not work takes no room.
-fn has_slot(
-    rotation: &Rotation,
-    secrets: &Secrets,
-    repairs: bool,
-    now: DateTime<Utc>,
-    policy: &Policy,
-) -> bool {
+/// Our secrets on the application stay within the budget, which only the end of the current one beats. One
+/// that is replaced because it does not work takes no room.
+fn has_slot(rotation: &Rotation, secrets: &Secrets, repairs: bool, policy: &Policy) -> bool {
     let current = secrets.current.key_id;
     let others = rotation.debts.iter().map(|debt| Some(debt.key_id));
     let live = usize::from(!repairs) + others.filter(|key_id| *key_id != current).count();
-    // The end is asked for last: it takes longer than all the rest.
     live < policy.slots
-        || (rotation.settings.mode == Mode::Overlap && is_ending(rotation, secrets, now))
 }
 
+/// Whether the end of the current secret is so near that the budget does not count. The application's own
+/// limit can't be beaten.
 fn is_ending(rotation: &Rotation, secrets: &Secrets, now: DateTime<Utc>) -> bool {
-    next_due(rotation, &secrets.current, now)
-        .is_some_and(|(at, cause)| cause == Cause::Expiry && at <= now)
+    rotation.settings.mode == Mode::Overlap
+        && expiry(rotation, secrets, now).is_some_and(|at| at <= now)
+}
+
+/// When the end of the current secret wants another one. The plan tells, unless the schedule wanted one
+/// earlier: where that could not be had, the end is no further off for it.
+fn expiry(rotation: &Rotation, secrets: &Secrets, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let (at, cause) = next_due(rotation, &secrets.current, now)?;
+    if cause == Cause::Expiry {
+        return Some(at);
+    }
+    let margin = TimeDelta::from_std(rotation.settings.plan.expiry_margin()).ok()?;
+    (at <= now).then_some(at.max(secrets.current.end? - margin))
 }
 
 /// Somebody is told of the end of the current secret only while nothing is about to replace it.

@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use keywheel_connection::{Actor, Cause, EventKind, IssuerErrorKind, TroubleKind};
+use keywheel_core::Clock;
 use keywheel_rotation::Health;
 use workspace_tests::{Fate, Lag, Rig, secret, settings};
 
@@ -99,6 +100,71 @@ async fn p21_a_removal_that_fails_is_a_debt_until_it_is_confirmed() {
         rig.settle(id, TimeDelta::hours(3)).await;
         rig.assert_clean(id, 2).await;
     }
+}
+
+/// Graph does not know the secret yet, so that only reads can tell; and a read that fails tells nothing.
+#[tokio::test(start_paused = true)]
+async fn p21_a_read_that_fails_never_tells_that_a_secret_is_gone() {
+    for kind in [
+        IssuerErrorKind::Unavailable,
+        IssuerErrorKind::Throttled,
+        IssuerErrorKind::Forbidden,
+        IssuerErrorKind::Invalid,
+        IssuerErrorKind::Refused,
+    ] {
+        let (rig, id) = asked(814).await;
+        rig.directory.set_lag(Lag {
+            accepted: TimeDelta::zero(),
+            listed: TimeDelta::minutes(10),
+        });
+        until(&rig, id, |status| status.candidate_key_id.is_some()).await;
+        let candidate = rig.status(id).await.candidate_key_id.unwrap();
+        let me = Actor::named("test");
+        rig.connections().abort(id, &me).await.unwrap();
+        rig.settle(id, TimeDelta::seconds(5)).await;
+        assert!(rig.status(id).await.debts[0].unconfirmed, "{kind:?}");
+        rig.directory.deny("inspect", kind);
+        let calls = rig.effects.count();
+
+        rig.settle(id, TimeDelta::hours(5)).await;
+
+        let names = rig.effects.names().split_off(calls);
+        assert!(names.contains(&"inspect"), "{kind:?}: {names:?}");
+        let status = rig.status(id).await;
+        assert_eq!(status.debts[0].key_id, candidate, "{kind:?}");
+        assert_eq!(status.trouble.unwrap().step, "inspect", "{kind:?}");
+        let events = rig.events(id).await;
+        let gone = |kind: &EventKind| matches!(kind, EventKind::Revoked { key_id, .. } if *key_id == candidate);
+        assert_eq!(count(&events, gone), 0, "{kind:?}");
+        rig.directory.allow_all();
+        rig.settle(id, TimeDelta::hours(3)).await;
+        assert!(!rig.directory.has(candidate), "{kind:?}");
+        rig.assert_clean(id, 1).await;
+    }
+}
+
+/// The end of a secret waits for no removal; and the next one makes nobody forget the last.
+#[tokio::test(start_paused = true)]
+async fn p21_a_debt_that_can_not_be_paid_is_kept_beyond_the_next_promotion() {
+    let (rig, id) = asked(815).await;
+    let first = rig.status(id).await.key_id.unwrap();
+    until(&rig, id, |status| status.generation == 2).await;
+    let status = rig.status(id).await;
+    let (second, end) = (status.key_id.unwrap(), status.end.unwrap());
+    rig.directory.deny("remove", IssuerErrorKind::Forbidden);
+    rig.watch.expect_a_late_mint();
+
+    rig.run(id, end - TimeDelta::days(6) - rig.clock.now())
+        .await;
+
+    let status = rig.status(id).await;
+    assert_eq!(status.generation, 3, "{status:#?}");
+    assert_eq!(status.run.unwrap().cause, Cause::Expiry);
+    let owed: Vec<_> = status.debts.iter().map(|debt| debt.key_id).collect();
+    assert_eq!(owed, [first, second]);
+    rig.directory.allow_all();
+    rig.settle(id, TimeDelta::hours(3)).await;
+    rig.assert_clean(id, 3).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,6 +21,7 @@ use crate::ways::until;
 #[tokio::test(start_paused = true)]
 async fn p27_of_two_processes_that_begin_at_once_one_works() {
     let (rig, id) = asked(901).await;
+    let due = rig.status(id).await.next_due;
     let (one, two) = (rig.rotator(), rig.rotator());
     let work = one.lease(id).await.unwrap();
 
@@ -38,6 +39,10 @@ async fn p27_of_two_processes_that_begin_at_once_one_works() {
     b.unwrap();
     rig.assert_clean(id, 2).await;
     assert_eq!(rig.directory.mint_calls().len(), 2);
+    let failed = |kind: &EventKind| matches!(kind, EventKind::Failed { .. });
+    assert_eq!(count(&rig.events(id).await, failed), 0);
+    let status = rig.status(id).await;
+    assert_eq!((status.trouble, status.next_due), (None, due));
 }
 
 #[tokio::test(start_paused = true)]

@@ -82,6 +82,22 @@ async fn a_refused_secret_stores_nothing() {
     assert_eq!(rig.effects.names(), ["prove"]);
 }
 
+/// It is needed for every rotation to come.
+#[tokio::test(start_paused = true)]
+async fn creating_with_rotation_needs_permission_to_read_and_stores_nothing_without() {
+    let rig = Rig::new(113);
+    rig.directory.deny("inspect", IssuerErrorKind::Forbidden);
+    let new = rig.new_connection().rotating(settings());
+    let (namespace, name) = (new.namespace.clone(), new.name.clone());
+
+    let error = rig.connections().create(new, &me()).await.unwrap_err();
+
+    assert_eq!(error.kind(), ConnectionErrorKind::Denied);
+    assert_eq!(rig.effects.names(), ["prove", "inspect"]);
+    let stored = rig.store.find(&namespace, &name).await.unwrap();
+    assert!(stored.is_none(), "{stored:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_name_that_is_taken_is_refused_before_anything_is_tried() {
     let rig = Rig::new(104);

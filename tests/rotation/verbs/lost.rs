@@ -35,6 +35,32 @@ async fn a_connection_that_is_created_at_any_fate_is_there_once_and_rotates() {
     }
 }
 
+/// Whatever becomes of the call, the secret that is in use stays until the engine has put another one into its
+/// place.
+#[tokio::test(start_paused = true)]
+async fn a_live_connection_that_is_enabled_at_any_fate_rotates_once() {
+    for fate in Fate::ALL {
+        for at in 0.. {
+            let rig = Rig::new(308);
+            create(&rig, rig.new_connection()).await.unwrap();
+            let id = by_name(&rig).await;
+            let live = rig.directory.live();
+            let (asked, calls) = met(&rig, (at, fate), enable(&rig, id)).await;
+            if calls <= at {
+                break;
+            }
+            if asked != Some(true) {
+                enable(&rig, id).await.unwrap();
+            }
+            assert_eq!(rig.directory.live(), live, "{fate:?} at {at}");
+
+            rig.watch.begin(id, [rig.foreign.key_id]);
+            settle(&rig, id, 1, &format!("enable, {fate:?} at {at}")).await;
+            assert!(!rig.directory.has(rig.original.key_id));
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_secret_that_is_supplied_at_any_fate_is_used_once() {
     for fate in Fate::ALL {
@@ -177,6 +203,12 @@ async fn met(
 
 async fn create(rig: &Rig, new: NewConnection) -> Result<(), ConnectionError> {
     rig.connections().create(new, &me()).await.map(drop)
+}
+
+async fn enable(rig: &Rig, id: ConnectionId) -> Result<(), ConnectionError> {
+    let connections = rig.connections();
+    let actor = me();
+    connections.enable(id, settings(), None, &actor).await
 }
 
 async fn supply(rig: &Rig, id: ConnectionId, given: &Foreign) -> Result<(), ConnectionError> {

@@ -9,6 +9,7 @@ use keywheel_rotation::{
     Call, ConnectionErrorKind, Connections, Ending, Health, PlannedCall, Requested, Rotator,
     RotatorParts,
 };
+use uuid::Uuid;
 use workspace_tests::{Foreign, Rig, other, ours, secret, settings};
 
 use super::me;
@@ -296,6 +297,29 @@ async fn change(
     connections
         .change_credential(id, place, &text, None, &me())
         .await
+}
+
+/// A wrong one would have somebody else's secret revoked.
+#[tokio::test(start_paused = true)]
+async fn a_key_id_that_is_not_the_given_secrets_is_refused_when_supplied_and_when_changed() {
+    let rig = Rig::new(315);
+    let id = rig.rotating(settings()).await;
+    let given = rig.directory.add_secret("by hand");
+    let (text, me, connections) = (secret(&given.text), me(), rig.connections());
+    let before = rig.load(id).await;
+    for wrong in [rig.foreign.key_id, Uuid::from_u128(99).into()] {
+        let place = (before.cloud.clone(), before.tenant.clone(), ours());
+        let supplied = connections.supply_secret(id, &text, Some(wrong), &me).await;
+        let changed = connections
+            .change_credential(id, place, &text, Some(wrong), &me)
+            .await;
+
+        for error in [supplied.unwrap_err(), changed.unwrap_err()] {
+            assert_eq!(error.kind(), ConnectionErrorKind::Invalid);
+            assert!(error.to_string().starts_with("key id: "), "{error}");
+        }
+    }
+    assert_eq!(rig.load(id).await, before);
 }
 
 #[tokio::test(start_paused = true)]

@@ -151,6 +151,24 @@ async fn a_sign_in_gives_the_user_and_both_tokens() {
     );
 }
 
+/// Two tabs, say: what a flow remembers is with the flow, and the second one to begin may be the first to end.
+#[tokio::test(start_paused = true)]
+async fn two_sign_ins_at_a_time_are_completed_each_with_its_own_verifier() {
+    let (sign_in, service) = SignIn::at(redeemed);
+    let (first, second) = (sign_in.begin(), sign_in.begin());
+
+    for (url, pending) in [second, first] {
+        let verifier = pending.verifier().clone();
+        let callback = answer_with_nonce(&pending, &url);
+        let before = service.count();
+        sign_in.flow.complete(pending, callback).await.unwrap();
+
+        let form = service.form(before);
+        assert_eq!(form.get("code"), query(&url)["nonce"]);
+        assert_eq!(form.get("code_verifier"), verifier.expose());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_foreign_state_an_old_answer_and_a_replay_are_three_errors_and_send_nothing() {
     let (sign_in, service) = SignIn::at(redeemed);

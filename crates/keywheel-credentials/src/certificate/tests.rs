@@ -1,19 +1,22 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::{fs, str};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use keywheel_core::{CredentialErrorKind, Report};
+use keywheel_core::{
+    Cloud, CredentialErrorKind, ManualClock, Report, TokenCredential, TokenRequest,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::*;
-use crate::test_support::{cases, client_id, noon};
+use crate::test_support::{Fields, Service, cases, client_id, granted, noon};
+use crate::{CertificateCredential, TokenEndpoint};
 
 /// What OpenSSL made for these tests: a chain of two, and keys of every kind.
 struct Workshop(TempDir);
@@ -592,27 +595,57 @@ proptest! {
 
 #[tokio::test(start_paused = true)]
 async fn a_certificate_that_ends_while_it_is_used_is_an_error_before_anything_is_sent() {
-    let service = crate::test_support::Service::new(|_: usize, _: &crate::test_support::Fields| {
-        crate::test_support::granted("t")
-    });
+    let service = Service::new(|_: usize, _: &Fields| granted("t"));
     let certificate = read(FILES.text("leaf.pem") + &FILES.text("key.pem")).unwrap();
-    let clock = keywheel_core::ManualClock::new(certificate.not_before());
+    let clock = ManualClock::new(certificate.not_before());
     let endpoint = service.endpoint().with_clock(clock.clone());
     let request = crate::test_support::graph();
     let credential =
-        crate::CertificateCredential::new(endpoint, client_id(), certificate.clone()).unwrap();
-    keywheel_core::TokenCredential::get_token(&credential, &request)
-        .await
-        .unwrap();
+        CertificateCredential::new(endpoint, client_id(), certificate.clone()).unwrap();
+    credential.get_token(&request).await.unwrap();
     assert_eq!(credential.warning(), None);
 
     clock.set(certificate.not_after());
 
-    let error = keywheel_core::TokenCredential::get_token(&credential, &request)
-        .await
-        .unwrap_err();
+    let error = credential.get_token(&request).await.unwrap_err();
     assert_eq!(error.kind(), CredentialErrorKind::InvalidConfiguration);
     assert_eq!(service.count(), 1);
     assert!(credential.warning().is_some());
     assert!(credential.replace(certificate).is_err());
+}
+
+/// Its audience is the address that it is sent to: Entra of another cloud takes no other.
+#[tokio::test(start_paused = true)]
+async fn an_assertion_is_for_the_cloud_that_it_is_sent_to() {
+    let service = Service::new(|_: usize, _: &Fields| granted("a"));
+    let tenant = "t.example".parse().unwrap();
+    let file = FILES.text("leaf.pem") + &FILES.text("key.pem");
+    for (cloud, address) in [
+        (
+            Cloud::us_government(),
+            "https://login.microsoftonline.us/t.example/oauth2/v2.0/token",
+        ),
+        (
+            Cloud::china(),
+            "https://login.partner.microsoftonline.cn/t.example/oauth2/v2.0/token",
+        ),
+    ] {
+        let certificate = read(&file).unwrap();
+        let valid = certificate.not_after() - TimeDelta::days(1);
+        let endpoint = TokenEndpoint::new(Arc::clone(&service), &cloud, &tenant)
+            .with_clock(ManualClock::new(valid));
+        let credential = CertificateCredential::new(endpoint, client_id(), certificate).unwrap();
+        let request = TokenRequest::new(cloud.graph_scope());
+        let number = service.count();
+        credential.get_token(&request).await.unwrap();
+
+        let sent_to = service.with_request(number, |request| request.uri().to_string());
+        let form = service.form(number);
+        let (_, claims, ..) = parts(&Secret::new(form.get("client_assertion")));
+        assert_eq!(
+            (sent_to.as_str(), &claims["aud"]),
+            (address, &json!(address))
+        );
+        assert_eq!(form.get("scope"), cloud.graph_scope().as_str());
+    }
 }

@@ -17,6 +17,7 @@ struct Store(Arc<StdMutex<Record>>);
 struct Record {
     held: String,
     saved: Vec<String>,
+    ends: Vec<String>,
     failures: usize,
 }
 
@@ -25,12 +26,17 @@ impl Store {
         Self(Arc::new(StdMutex::new(Record {
             held: refresh_token.to_owned(),
             saved: Vec::new(),
+            ends: Vec::new(),
             failures: 0,
         })))
     }
 
     fn saved(&self) -> Vec<String> {
         self.0.lock().unwrap().saved.clone()
+    }
+
+    fn ends(&self) -> Vec<String> {
+        self.0.lock().unwrap().ends.clone()
     }
 
     fn fail(&self, times: usize) {
@@ -54,6 +60,10 @@ impl RefreshTokenStore for Store {
         record.held = refresh_token.expose().to_owned();
         record.saved.push(refresh_token.expose().to_owned());
         Ok(())
+    }
+
+    async fn ended(&self, why: &CredentialError) {
+        self.0.lock().unwrap().ends.push(why.to_string());
     }
 }
 
@@ -211,6 +221,39 @@ async fn a_sign_in_that_has_ended_asks_for_the_user_and_says_why() {
             Report(&error)
         );
     }
+}
+
+/// The user signed in again, or another replica was quicker.
+#[tokio::test(start_paused = true)]
+async fn what_was_saved_while_its_forerunner_was_refused_is_used() {
+    let store = Store::with("r0");
+    let meanwhile = store.clone();
+    let service = Service::new(move |number: usize, form: &Fields| {
+        if number == 0 {
+            meanwhile.0.lock().unwrap().held = "r7".to_owned();
+            refused("invalid_grant", 50_173)
+        } else {
+            granted(form.get("refresh_token"))
+        }
+    });
+    let credential = RefreshTokenCredential::new(client(&service), store.clone());
+
+    assert_eq!(token(&credential, &graph()).await, "r7");
+    assert!(store.ends().is_empty(), "{:?}", store.ends());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_is_told_of_the_end_of_a_sign_in_and_not_of_a_challenge() {
+    let service = Service::new(|_: usize, _: &Fields| refused("invalid_grant", 50_173));
+    let store = Store::with("r0");
+    let credential = RefreshTokenCredential::new(client(&service), store.clone());
+
+    let challenged = graph().with_claims("{}");
+    credential.get_token(&challenged).await.unwrap_err();
+    assert!(store.ends().is_empty(), "{:?}", store.ends());
+
+    let error = credential.get_token(&graph()).await.unwrap_err();
+    assert_eq!(store.ends(), [error.to_string()]);
 }
 
 fn authorization(refresh_token: Option<&str>) -> Authorization {

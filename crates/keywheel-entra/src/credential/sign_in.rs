@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use keywheel_connection::{
@@ -17,12 +18,33 @@ const RACES: u32 = 16;
 /// The connection as the place where the refresh token is.
 ///
 /// Its record is saved by compare-and-swap, and a lost race is applied again to the newer record: what people
-/// changed meanwhile stays. A refresh token that follows another is no event: it happens with every token, and
-/// what it is got for is the sign-in, which is one.
-#[derive(Clone, Debug)]
+/// changed meanwhile stays. So does the refresh token of a user who signed in again, or of a quicker replica,
+/// while the one before was exchanged: it has another generation. A refresh token that follows another is no
+/// event: it happens with every token, and what it is got for is the sign-in, which is one.
+#[derive(Debug)]
 pub(super) struct StoredSignIn {
-    pub(super) id: ConnectionId,
-    pub(super) parts: EntraParts,
+    id: ConnectionId,
+    parts: EntraParts,
+    /// The generation of the refresh token that was loaded or saved last. The credential calls one at a time.
+    generation: AtomicU64,
+}
+
+impl StoredSignIn {
+    pub(super) fn new(id: ConnectionId, parts: EntraParts) -> Self {
+        Self {
+            id,
+            parts,
+            generation: AtomicU64::default(),
+        }
+    }
+
+    fn is_known(&self, stored: &SignIn) -> bool {
+        stored.generation == self.generation.load(Ordering::Relaxed)
+    }
+
+    fn know(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Relaxed);
+    }
 }
 
 #[async_trait]
@@ -35,41 +57,48 @@ impl RefreshTokenStore for StoredSignIn {
             return Err(CredentialError::new(kind, ended.reason.clone()));
         }
         let context = connection.refresh_token_context(sign_in.generation);
-        self.parts.open(&sign_in.sealed, &context).await
+        let refresh_token = self.parts.open(&sign_in.sealed, &context).await?;
+        self.know(sign_in.generation);
+        Ok(refresh_token)
     }
 
     async fn save(&self, refresh_token: &Secret) -> Result<(), CredentialError> {
         for _ in 0..RACES {
             let mut stored = self.parts.load(self.id).await?;
-            let generation = of(&stored.connection)?.generation + 1;
+            let before = of(&stored.connection)?;
+            if !self.is_known(before) {
+                return Ok(());
+            }
+            let generation = before.generation + 1;
             let context = stored.connection.refresh_token_context(generation);
             let sealed = self.parts.seal(refresh_token, &context).await?;
             let sign_in = of_mut(Arc::make_mut(&mut stored.connection))?;
             (sign_in.sealed, sign_in.generation) = (sealed, generation);
             if self.swap(&stored, &[]).await? {
+                self.know(generation);
                 return Ok(());
             }
         }
         Err(busy())
     }
-}
 
-impl StoredSignIn {
     /// Remembers that the sign-in has ended, so that the connection's status says so. A store that does not
     /// answer is no reason to hide why there is no token.
-    pub(super) async fn ended(&self, why: &CredentialError) {
+    async fn ended(&self, why: &CredentialError) {
         if let Err(error) = self.try_ended(why).await {
             warn!(connection = %self.id, %error, "the end of a sign-in was not stored");
         }
     }
+}
 
+impl StoredSignIn {
     async fn try_ended(&self, why: &CredentialError) -> Result<(), CredentialError> {
         for _ in 0..RACES {
             let mut stored = self.parts.load(self.id).await?;
             let now = self.parts.clock.now();
             let connection = Arc::make_mut(&mut stored.connection);
             let sign_in = of_mut(connection)?;
-            if sign_in.ended.is_some() {
+            if sign_in.ended.is_some() || !self.is_known(sign_in) {
                 return Ok(());
             }
             sign_in.ended = Some(SignInEnded::new(now, why.to_string()));

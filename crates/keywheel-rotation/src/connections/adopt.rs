@@ -105,3 +105,64 @@ fn table(secrets: &[Listed]) -> String {
     };
     secrets.iter().map(row).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use keywheel_core::Secret;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const GIVEN: &str = "abc8Q~the-secret-that-was-given";
+
+    fn key_id(n: u128) -> KeyId {
+        Uuid::from_u128(n).into()
+    }
+
+    /// An application with secrets of these hints; the n-th has the key id n.
+    fn read(hints: &[Option<&str>]) -> Inspection {
+        let listed = hints.iter().zip(1..).map(|(hint, n)| {
+            let hint = hint.map(str::to_owned);
+            Listed::new(Some(key_id(n)), None).with(hint, None)
+        });
+        Inspection::new(Uuid::from_u128(7).into(), listed.collect())
+    }
+
+    fn adopted(hints: &[Option<&str>], key_id: Option<KeyId>) -> Result<Option<KeyId>, String> {
+        let secret = ClientSecret::new(Secret::new(GIVEN)).unwrap();
+        let adopted = adopt(&read(hints), key_id, &secret).map(|listed| listed.key_id);
+        adopted.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_key_id_is_found_where_one_secret_alone_begins_like_the_given_one() {
+        let found = adopted(&[Some("xyz"), Some("abc"), None], None);
+        assert_eq!(found, Ok(Some(key_id(2))));
+
+        let several = adopted(&[Some("abc"), Some("abc")], None).unwrap_err();
+        assert!(several.starts_with("key id: several"), "{several}");
+        assert!(several.contains(&key_id(2).to_string()), "{several}");
+
+        let none = adopted(&[Some("xyz"), None], None).unwrap_err();
+        assert!(none.starts_with("key id: none"), "{none}");
+    }
+
+    #[test]
+    fn a_key_id_of_several_that_begin_alike_is_taken_and_a_foreign_one_refused() {
+        let hints = [Some("abc"), Some("abc"), Some("xyz")];
+
+        assert_eq!(adopted(&hints, Some(key_id(2))), Ok(Some(key_id(2))));
+        for wrong in [3, 99] {
+            let error = adopted(&hints, Some(key_id(wrong))).unwrap_err();
+            assert!(error.starts_with("key id: "), "{error}");
+        }
+    }
+
+    /// No API says which key id a secret has: where there is no hint, whoever gave the id is believed.
+    #[test]
+    fn a_key_id_of_a_secret_without_a_hint_is_believed() {
+        let believed = adopted(&[None, Some("abc")], Some(key_id(1)));
+
+        assert_eq!(believed, Ok(Some(key_id(1))));
+    }
+}

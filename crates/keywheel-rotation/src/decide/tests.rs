@@ -4,8 +4,8 @@ mod health;
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
     Candidate, Cause, Connection, Credential, DeadMarker, Debt, DebtReason, Delivery, Held, Marker,
-    Offer, Origin, Pause, Phase, Rotation, RotationRequest, RotationSettings, Run, Sealed, Secrets,
-    Trouble, TroubleKind,
+    Mode, Offer, Origin, Pause, Phase, Rotation, RotationRequest, RotationSettings, Run, Sealed,
+    Secrets, Trouble, TroubleKind,
 };
 use keywheel_core::KeyId;
 use keywheel_schedule::Schedule;
@@ -140,6 +140,10 @@ fn rows() -> Vec<Row> {
         ("a removal to be confirmed", |r, _| { let mut d = debt(DebtReason::Orphan, -MINUTE); d.unconfirmed = true; r.debts.push(d); }, Step::Inspect),
         ("two secrets and a request", |r, _| { r.request = Some(request(Cause::Manual)); r.debts.push(debt(DebtReason::Orphan, MINUTE)); }, waits(MINUTE, Waiting::Grace)),
         ("two secrets and an end that is near", |r, s| { s.current.end = Some(now() + TimeDelta::days(6)); r.debts.push(debt(DebtReason::Orphan, MINUTE)); }, mint(Cause::Expiry)),
+        ("two secrets, a date that has gone by and an end that is near", |r, s| { r.since -= TimeDelta::days(30); s.current.end = Some(now() + TimeDelta::days(6)); r.debts.push(debt(DebtReason::Orphan, MINUTE)); }, mint(Cause::Expiry)),
+        ("one that can't be removed, a date that has gone by and an end that is near", |r, s| { r.since -= TimeDelta::days(30); s.current.end = Some(now() + TimeDelta::days(6)); r.run = Some(promoted()); r.debts.push(debt(DebtReason::Superseded, MINUTE)); }, mint(Cause::Expiry)),
+        ("one that can't be removed, and a date that has gone by", |r, _| { r.since -= TimeDelta::days(30); r.run = Some(promoted()); r.debts.push(debt(DebtReason::Superseded, MINUTE)); }, waits(MINUTE, Waiting::Grace)),
+        ("an application for two, one that can't be removed and an end that is near", |r, s| { r.settings.mode = Mode::OnePlusOne; s.current.end = Some(now() + TimeDelta::days(6)); r.run = Some(promoted()); r.debts.push(debt(DebtReason::Superseded, MINUTE)); }, waits(MINUTE, Waiting::Grace)),
         ("the current one is refused, the one before works", |r, s| { s.current.refused_since = Some(now() - MINUTE * 15); s.previous = Some(s.current.clone()); r.run = Some(promoted()); r.debts.push(debt(DebtReason::Superseded, MINUTE)); }, mint(Cause::Repair)),
         ("the current one is refused, and one that was never accepted is not gone yet", |r, s| { s.current.refused_since = Some(now() - MINUTE * 15); s.previous = Some(s.current.clone()); r.run = Some(promoted()); r.debts.extend([debt(DebtReason::Superseded, MINUTE * 2), debt(DebtReason::Quarantined, MINUTE)]); }, waits(MINUTE, Waiting::Grace)),
         ("a secret that was given, paused", |r, _| { r.pause = Some(Pause::new(now(), "why")); r.offer = Some(offer()); }, Step::Adopt),
