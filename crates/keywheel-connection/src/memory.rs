@@ -407,6 +407,10 @@ impl ConnectionStore for MemoryStore {
             .insert(consumer.clone(), Held::new(holder, now, span));
         Ok(true)
     }
+
+    fn as_dead_letters(&self) -> Option<&dyn DeadLetters> {
+        Some(self)
+    }
 }
 
 #[async_trait]

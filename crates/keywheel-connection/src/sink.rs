@@ -16,8 +16,10 @@ use crate::Connection;
 /// * **Repeatable.** The same secret may be published again, after a crash or an answer that was lost.
 /// * **In order.** What is published later counts, whatever its generation: when a rotation is given up
 ///   after a sink was told, the sink gets the secret in use again. A process that was suspended in the
-///   middle of a call may finish it after others went on. So keep [`NewSecret::order`] with the secret
-///   where that is possible, and leave out what is older than what is held.
+///   middle of a call may finish it after others went on. So keep the connection's id and
+///   [`NewSecret::order`] with the secret where that is possible, and leave out what is older than what is
+///   held. Say so by an error: after the store was restored from a backup its orders begin further back, and
+///   somebody must hear that the sink takes none of them.
 /// * On `Err` the sink holds either the secret that it held or the new one. Both are valid then: a
 ///   rotation that has not promoted keeps its candidate, and the replaced one stays for its grace.
 /// * The secret never reaches a log, an error or `Debug`.
@@ -25,6 +27,16 @@ use crate::Connection;
 pub trait SecretSink: Debug + Send + Sync {
     /// Returns the name of the sink, by which the record knows what it has. Keep it.
     fn name(&self) -> &str;
+
+    /// Tells whether the sink takes the secrets of this connection. By default it takes everyone's.
+    ///
+    /// What it does not want it is not given, and the connection's record and journal do not speak of it.
+    /// It is asked before every step: answer at once, and by what the connection is (its namespace, name,
+    /// tenant, client id), not by how it is.
+    fn wants(&self, connection: &Connection) -> bool {
+        let _ = connection;
+        true
+    }
 
     /// Puts `new` in the place of what the sink held before.
     ///
@@ -38,6 +50,10 @@ pub trait SecretSink: Debug + Send + Sync {
 impl<T: SecretSink + ?Sized> SecretSink for Arc<T> {
     fn name(&self) -> &str {
         (**self).name()
+    }
+
+    fn wants(&self, connection: &Connection) -> bool {
+        (**self).wants(connection)
     }
 
     async fn publish(&self, new: &NewSecret<'_>) -> Result<(), SinkError> {

@@ -13,7 +13,9 @@ use uuid::Uuid;
 
 pub use self::error::{StoreError, StoreErrorKind};
 pub use self::ext::ConnectionStoreExt;
-use crate::{Connection, ConnectionId, ConnectionName, Consumer, Entry, JournalHead, Namespace};
+use crate::{
+    Connection, ConnectionId, ConnectionName, Consumer, DeadLetters, Entry, JournalHead, Namespace,
+};
 
 /// Keeps connections.
 ///
@@ -224,6 +226,12 @@ pub trait ConnectionStore: Debug + Send + Sync {
     /// your interval and take hints as a reason to poll at once. By default there never is one.
     async fn due_hint(&self) {
         std::future::pending().await
+    }
+
+    /// Returns where the store keeps events that were given up, if it does: a store that implements
+    /// [`DeadLetters`] returns itself. By default it does not.
+    fn as_dead_letters(&self) -> Option<&dyn DeadLetters> {
+        None
     }
 }
 
@@ -556,5 +564,9 @@ impl<T: ConnectionStore + ?Sized> ConnectionStore for Arc<T> {
 
     async fn due_hint(&self) {
         (**self).due_hint().await;
+    }
+
+    fn as_dead_letters(&self) -> Option<&dyn DeadLetters> {
+        (**self).as_dead_letters()
     }
 }

@@ -52,3 +52,10 @@ dead_letter_conformance!(InMemory {
 store_conformance!(InMemory {
     clock: ManualClock::new(DateTime::UNIX_EPOCH + TimeDelta::days(20_000)),
 });
+
+#[test]
+fn the_store_is_where_dead_letters_are() {
+    let store = MemoryStore::new(Arc::new(ManualClock::new(DateTime::UNIX_EPOCH)));
+
+    assert!(store.as_dead_letters().is_some());
+}

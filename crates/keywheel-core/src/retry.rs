@@ -72,16 +72,21 @@ impl RetryPolicy {
 
 /// Reads `Retry-After` in both its forms (RFC 9110, section 10.2.3): seconds, or a date.
 ///
-/// A date in the past is zero. What is neither is `None`.
+/// A date in the past is zero, and what is longer than a day is a day: nobody who is asked means more, and
+/// what stands between may say anything. What is neither is `None`.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let left = parse_date(text)? - now;
-    Some(left.to_std().unwrap_or(Duration::ZERO))
+    let asked = if let Ok(seconds) = text.parse::<u64>() {
+        Duration::from_secs(seconds)
+    } else {
+        let left = parse_date(text)? - now;
+        left.to_std().unwrap_or(Duration::ZERO)
+    };
+    Some(asked.min(LONGEST_ASKED))
 }
+
+const LONGEST_ASKED: Duration = Duration::from_hours(24);
 
 /// Reads when an answer was given, to the second, by the clock of who gave it: `Date` (RFC 9110, section 6.6.1).
 #[must_use]
@@ -128,6 +133,18 @@ mod tests {
         assert_eq!(read("Wed, 31 Dec 2025 00:00:00 GMT"), Some(Duration::ZERO));
         assert_eq!(read("soon"), None);
         assert_eq!(read("-3"), None);
+    }
+
+    #[test]
+    fn a_day_is_the_longest_that_is_heard() {
+        let now = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).unwrap();
+        let read = |text| retry_after(&header(text), now);
+        let day = Some(Duration::from_hours(24));
+
+        assert_eq!(read("31536000"), day);
+        assert_eq!(read("18446744073709551615"), day);
+        assert_eq!(read("Thu, 01 Jan 2099 00:00:00 GMT"), day);
+        assert_eq!(read("Fri, 02 Jan 2026 00:00:00 GMT"), day);
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
-    Claimed, Connection, ConnectionId, ConnectionName, ConnectionStore, Consumer, Cursor, Entry,
-    Holder, Lease, Namespace, Page, Save, StoreError, Tombstone, Version, Versioned,
+    Claimed, Connection, ConnectionId, ConnectionName, ConnectionStore, Consumer, Cursor,
+    DeadLetters, Entry, Holder, Lease, Namespace, Page, Save, StoreError, Tombstone, Version,
+    Versioned,
 };
 use keywheel_core::Secret;
 
@@ -215,5 +216,9 @@ impl ConnectionStore for PostgresStore {
 
     async fn due_hint(&self) {
         self.0.database.due.notified().await;
+    }
+
+    fn as_dead_letters(&self) -> Option<&dyn DeadLetters> {
+        Some(self)
     }
 }

@@ -12,9 +12,9 @@ use keywheel_connection::{
 };
 use keywheel_core::KeyId;
 
-use crate::Policy;
 use crate::decide::next_due;
 use crate::failure::Failure;
+use crate::{Policy, step_name};
 
 /// What came of a step.
 #[derive(Clone, Debug)]
@@ -208,10 +208,12 @@ impl Change<'_> {
             }
             Outcome::ProvedUnread(failure) => self.unread(rotation, secrets, failure),
             Outcome::ProofRefused => self.refused(rotation),
-            Outcome::ProofFailed(failure) => self.postponed(rotation, secrets, "prove", failure),
+            Outcome::ProofFailed(failure) => {
+                self.postponed(rotation, secrets, step_name::PROVE, failure)
+            }
             Outcome::Published { sink } => self.published(rotation, sink),
             Outcome::PublishFailed(failure) => {
-                self.postponed(rotation, secrets, "publish", failure);
+                self.postponed(rotation, secrets, step_name::PUBLISH, failure);
             }
             Outcome::Promoted => self.promoted(rotation, secrets),
             Outcome::Quarantined => self.quarantined(rotation, secrets),
@@ -346,7 +348,7 @@ fn end_trouble(rotation: &mut Rotation, steps: &[&str]) {
 }
 
 /// The steps that make a new secret.
-const MAKING: [&str; 3] = ["mint", "prove", "publish"];
+const MAKING: [&str; 3] = [step_name::MINT, step_name::PROVE, step_name::PUBLISH];
 
 /// Whether we hold the secret, or know already that it must go.
 fn is_ours(rotation: &Rotation, secrets: &Secrets, key_id: KeyId) -> bool {

@@ -6,6 +6,7 @@ mod leave;
 mod read;
 mod secrets;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -55,7 +56,8 @@ impl Connections {
     /// Returns an error when the connection does not exist or the store fails.
     pub async fn status(&self, id: ConnectionId) -> Result<Status> {
         let stored = self.load(id).await?;
-        Ok(Status::of(&stored.connection, self.now(), &self.policy))
+        let policy = self.policy_of(&stored.connection);
+        Ok(Status::of(&stored.connection, self.now(), &policy))
     }
 
     /// Reads what happened to a connection, rotation by rotation. It outlives the connection.
@@ -86,11 +88,17 @@ impl Connections {
     pub async fn plan(&self, id: ConnectionId) -> Result<Plan> {
         let stored = self.load(id).await?;
         rotation_of(&stored.connection)?;
-        Ok(Plan::of(&stored.connection, self.now(), &self.policy))
+        let policy = self.policy_of(&stored.connection);
+        Ok(Plan::of(&stored.connection, self.now(), &policy))
     }
 
     fn now(&self) -> DateTime<Utc> {
         self.parts.clock.now()
+    }
+
+    /// What holds for one connection.
+    fn policy_of(&self, connection: &Connection) -> Cow<'_, Policy> {
+        self.policy.of(connection, &self.parts.sinks)
     }
 
     async fn load(&self, id: ConnectionId) -> Result<Versioned> {
@@ -142,7 +150,7 @@ impl Connections {
             let events = [event].into_iter().chain(recovered);
             let record = |event| connection.record(actor, self.now(), event);
             let entries: Vec<_> = events.map(record).collect();
-            let wake_at = wake_at(&connection, self.now(), &self.policy);
+            let wake_at = wake_at(&connection, self.now(), &self.policy_of(&connection));
             let save = Save::new(&connection, version, &entries).wake_at(wake_at);
             match self.parts.store.save(save).await {
                 Ok(_) => {

@@ -7,7 +7,7 @@ use keywheel_core::KeyId;
 use keywheel_schedule::{Lifetime, Why};
 use serde::Serialize;
 
-use crate::Policy;
+use crate::{Policy, step_name};
 
 /// What happens next to a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Step {
     Prove,
     /// *Effect.* Give the candidate to a sink that must have it before it is used.
     Publish {
-        /// Its place in [`Policy::sinks_before`].
+        /// Its place in [`Policy::sinks_before`], as that holds for the connection.
         sink: usize,
     },
     /// *Effect.* Give the current secret to a sink.
@@ -405,7 +405,7 @@ fn may_mint(rotation: &Rotation) -> bool {
 /// Trouble with the mint itself, or with what the directory shows. An orphan that can't be removed holds
 /// up nothing but its slot.
 fn holds_up_mint(trouble: &Trouble) -> bool {
-    trouble.step == "mint" || trouble.kind == TroubleKind::StoreBehind
+    trouble.step == step_name::MINT || trouble.kind == TroubleKind::StoreBehind
 }
 
 /// When the current secret is replaced because Entra refuses it for too long, while the one before it
@@ -473,7 +473,7 @@ pub(crate) fn is_moot(connection: &Connection, now: DateTime<Utc>) -> bool {
         return false;
     };
     let trouble = rotation.trouble.as_ref();
-    let Some(trouble) = trouble.filter(|trouble| trouble.step == "mint") else {
+    let Some(trouble) = trouble.filter(|trouble| trouble.step == step_name::MINT) else {
         return false;
     };
     // A repair is wanted beside what the plan wants.

@@ -84,7 +84,8 @@ impl HandleError {
         }
     }
 
-    /// Waits for at least this long before the next attempt.
+    /// Waits for at least this long before the next attempt, up to the longest wait of the
+    /// [delivery](DeliveryOptions::retry).
     #[must_use]
     pub fn retry_after(mut self, wait: Option<Duration>) -> Self {
         self.retry_after = wait;

@@ -28,6 +28,12 @@ impl Failure {
         }
     }
 
+    /// Says which sink it is about.
+    pub(crate) fn at_sink(mut self, sink: &str) -> Self {
+        self.message = format!("sink {sink:?}: {}", self.message);
+        self
+    }
+
     /// Whether Entra does not accept the secret that was used.
     pub(crate) fn is_refusal(&self) -> bool {
         self.refusal
@@ -50,7 +56,7 @@ impl Failure {
         }
     }
 
-    /// How long until the next attempt, which is the `attempts`-th in a row that failed. The end of the
+    /// How long until the next attempt, after the `attempts`-th in a row that failed. The end of the
     /// secret in use makes it shorter.
     pub(crate) fn delay(
         &self,
@@ -68,7 +74,16 @@ impl Failure {
             let wait = policy.retry.wait(attempts, &id.to_string(), now, end);
             TimeDelta::from_std(wait).unwrap_or(policy.halted)
         };
-        delay.max(self.retry_after.unwrap_or_default())
+        delay.max(self.asked(now, end))
+    }
+
+    /// How long we were asked to wait, as far as we do: not until the secret in use has ended, but for half
+    /// of what is left of it at most, and no longer than a day.
+    fn asked(&self, now: DateTime<Utc>, end: Option<DateTime<Utc>>) -> TimeDelta {
+        let asked = self.retry_after.unwrap_or_default().min(LONGEST_ASKED);
+        let left = end.map(|end| end - now);
+        let left = left.filter(|left| *left > TimeDelta::zero());
+        left.map_or(asked, |left| asked.min(left / 2))
     }
 
     pub(crate) fn trouble(
@@ -104,6 +119,9 @@ impl Failure {
 
 const DAY: u32 = 86_400;
 
+/// What stands between us and the directory may ask for years, and issuers are anybody's.
+const LONGEST_ASKED: TimeDelta = TimeDelta::days(1);
+
 /// How long a new secret is to live: the interval, the grace, and two missed rotations, within what the
 /// tenant's policy is known to allow.
 pub(crate) fn lifetime(rotation: &Rotation) -> TimeDelta {
@@ -130,7 +148,7 @@ impl From<&IssuerError> for Failure {
         };
         let retry_after = error
             .retry_after()
-            .and_then(|after| TimeDelta::from_std(after).ok());
+            .map(|after| TimeDelta::from_std(after).unwrap_or(TimeDelta::MAX));
         Self {
             retry_after,
             lifetime_too_long: error.kind() == IssuerErrorKind::LifetimeTooLong,
@@ -168,5 +186,42 @@ impl From<&NoAuthority> for Failure {
             NoAuthority::Seal(error) => error.into(),
             NoAuthority::Unfit(why) => Self::new(TroubleKind::Refused, (*why).to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn delay(asked: Duration, left: Option<TimeDelta>) -> TimeDelta {
+        let error = IssuerError::new(IssuerErrorKind::Busy, "later");
+        let failure = Failure::from(&error.with_retry_after(Some(asked)));
+        let now = DateTime::UNIX_EPOCH;
+        let (id, policy) = (Uuid::from_u128(1).into(), Policy::default());
+        failure.delay(id, 1, &policy, now, left.map(|left| now + left))
+    }
+
+    #[test]
+    fn who_asks_for_time_gets_up_to_a_day() {
+        let hour = Duration::from_hours(1);
+
+        assert_eq!(delay(hour, None), TimeDelta::hours(1));
+        assert_eq!(delay(hour * 24 * 365, None), TimeDelta::days(1));
+        assert_eq!(delay(Duration::MAX, None), TimeDelta::days(1));
+    }
+
+    #[test]
+    fn nobody_is_obeyed_beyond_the_end_of_the_secret_in_use() {
+        let (hour, day) = (TimeDelta::hours(1), Duration::from_hours(24));
+
+        assert_eq!(delay(day, Some(hour * 24 * 90)), hour * 24);
+        assert_eq!(delay(day, Some(hour * 4)), hour * 2);
+        let short = delay(day, Some(TimeDelta::milliseconds(10)));
+        assert!((1000..=2000).contains(&short.num_milliseconds()), "{short}");
+        assert_eq!(delay(day, Some(-hour)), hour * 24, "it has ended");
     }
 }

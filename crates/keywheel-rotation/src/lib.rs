@@ -51,6 +51,7 @@ mod retry;
 mod rotator;
 mod sinks;
 mod status;
+mod step_name;
 mod worker;
 
 pub use self::connections::{

@@ -1,8 +1,9 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use keywheel_connection::SecretSink;
+use keywheel_connection::{Connection, SecretSink};
 use keywheel_schedule::RetryDelay;
 
 use crate::Sinks;
@@ -40,7 +41,11 @@ pub struct Policy {
     pub retry: RetryDelay,
     /// How long a trouble that needs a person is left alone before it is probed again. Default: one hour.
     pub halted: TimeDelta,
-    /// The sinks that must have a new secret before it becomes the current one.
+    /// Whether the gauges of each connection are shown, with the feature `metrics`: five series for every
+    /// connection in every process with an engine. Default: yes.
+    pub connection_gauges: bool,
+    /// The sinks that must have a new secret before it becomes the current one. An engine puts the names of
+    /// its own here, and of each connection only those that [want](SecretSink::wants) it.
     pub sinks_before: Vec<String>,
     /// The sinks that get it afterwards.
     pub sinks_after: Vec<String>,
@@ -62,6 +67,7 @@ impl Default for Policy {
             slots: 2,
             retry,
             halted: TimeDelta::hours(1),
+            connection_gauges: true,
             sinks_before: Vec::new(),
             sinks_after: Vec::new(),
         }
@@ -74,6 +80,34 @@ impl Policy {
         self.sinks_before = names(&sinks.before);
         self.sinks_after = names(&sinks.after);
     }
+
+    /// Returns what holds for `connection`: the same, but with those of `sinks` only that want it.
+    pub(crate) fn of(&self, connection: &Connection, sinks: &Sinks) -> Cow<'_, Self> {
+        let mut all = sinks.before.iter().chain(&sinks.after);
+        if all.all(|sink| sink.wants(connection)) {
+            return Cow::Borrowed(self);
+        }
+        let names = |names: &[String], sinks: &[Arc<dyn SecretSink>]| {
+            let wanted = wanted(names, sinks, connection);
+            wanted.map(|(name, _)| name.to_owned()).collect()
+        };
+        Cow::Owned(Self {
+            sinks_before: names(&self.sinks_before, &sinks.before),
+            sinks_after: names(&self.sinks_after, &sinks.after),
+            ..self.clone()
+        })
+    }
+}
+
+/// Those of an engine's sinks that want a connection, with the names that it knows them by.
+pub(crate) fn wanted<'a>(
+    names: &'a [String],
+    sinks: &'a [Arc<dyn SecretSink>],
+    connection: &Connection,
+) -> impl Iterator<Item = (&'a str, &'a dyn SecretSink)> {
+    let named = names.iter().zip(sinks);
+    let wanted = named.filter(|(_, sink)| sink.wants(connection));
+    wanted.map(|(name, sink)| (name.as_str(), sink.as_ref()))
 }
 
 /// The record knows sinks by their names, so the second one of a name gets another.

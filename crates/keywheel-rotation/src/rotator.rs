@@ -4,6 +4,7 @@ mod drive;
 mod save;
 mod steps;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
@@ -195,12 +196,12 @@ impl Rotator {
     #[must_use]
     pub fn new(parts: RotatorParts, mut policy: Policy) -> Self {
         policy.name_sinks(&parts.sinks);
-        let clocks = Clocks::default();
+        let (clocks, gauges) = (Clocks::default(), Gauges::new(policy.connection_gauges));
         Self(Arc::new(Inner {
             parts,
             policy,
             clocks,
-            gauges: Gauges::default(),
+            gauges,
         }))
     }
 
@@ -208,6 +209,11 @@ impl Rotator {
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.0.policy
+    }
+
+    /// What holds for one connection.
+    pub(crate) fn policy_of(&self, connection: &Connection) -> Cow<'_, Policy> {
+        self.policy().of(connection, &self.parts().sinks)
     }
 
     pub(crate) fn gauges(&self) -> &Gauges {
@@ -241,7 +247,8 @@ impl Rotator {
         if work.released {
             return Err(StoreError::lease_lost().into());
         }
-        match decide(&work.connection, self.now(), self.policy()) {
+        let policy = self.policy_of(&work.connection);
+        match decide(&work.connection, self.now(), &policy) {
             Step::Wait { until, why } => {
                 self.hand_back(work, until).await?;
                 return Ok(Advance::Waiting { until, why });

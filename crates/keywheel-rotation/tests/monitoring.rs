@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use keywheel_connection::{DebtReason, TroubleKind};
 use keywheel_rotation::{METRICS, MetricKind};
 use serde_json::Value;
 use yaml_rust2::{Yaml, YamlLoader};
@@ -31,6 +32,33 @@ fn the_list_says_what_each_metric_means() {
         .filter(|line| line.starts_with("| `"))
         .collect();
     assert_eq!(listed, rows, "the table should be:\n{}", rows.join("\n"));
+}
+
+#[test]
+fn the_list_has_every_value_of_kind_and_reason() {
+    let kinds = [
+        TroubleKind::ApplicationUnusable,
+        TroubleKind::LimitReached,
+        TroubleKind::LockedOut,
+        TroubleKind::MethodForbidden,
+        TroubleKind::PermissionMissing,
+        TroubleKind::Refused,
+        TroubleKind::StoreBehind,
+        TroubleKind::Transient,
+    ];
+    let reasons = [
+        DebtReason::Aborted,
+        DebtReason::Deleted,
+        DebtReason::Orphan,
+        DebtReason::Quarantined,
+        DebtReason::Superseded,
+    ];
+    let words = kinds.map(|kind| serde_json::to_value(kind).unwrap());
+    let reasons = reasons.map(|reason| serde_json::to_value(reason).unwrap());
+    for word in words.iter().chain(&reasons) {
+        let word = word.as_str().unwrap();
+        assert!(LIST.contains(&format!("`{word}`")), "{word}");
+    }
 }
 
 #[test]

@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
-    Claimed, Connection, ConnectionId, ConnectionName, ConnectionStore, Consumer, Cursor, Entry,
-    Holder, Lease, Namespace, Page, Save, StoreError, Tombstone, Version, Versioned,
+    Claimed, Connection, ConnectionId, ConnectionName, ConnectionStore, Consumer, Cursor,
+    DeadLetters, Entry, Holder, Lease, Namespace, Page, Save, StoreError, Tombstone, Version,
+    Versioned,
 };
 use tokio::sync::{Notify, oneshot};
 
@@ -254,5 +255,9 @@ impl ConnectionStore for SqliteStore {
     /// Hears of what the clones of this store save, not of other processes.
     async fn due_hint(&self) {
         self.0.due.notified().await;
+    }
+
+    fn as_dead_letters(&self) -> Option<&dyn DeadLetters> {
+        Some(self)
     }
 }

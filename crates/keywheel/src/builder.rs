@@ -65,6 +65,8 @@ impl Keywheel {
     }
 
     /// Returns a delivery of every event to `handler`, which begins at the beginning for a new `consumer`.
+    /// What it gives up the store keeps, if it keeps
+    /// [dead letters](keywheel_connection::ConnectionStore::as_dead_letters).
     /// Spawn its [`run`](EventDelivery::run) in every replica: one of them delivers at a time.
     #[must_use]
     pub fn delivery(

@@ -82,3 +82,10 @@ impl Fixture for OnServer {
 
 store_conformance!(OnServer::new());
 dead_letter_conformance!(OnServer::new());
+
+#[tokio::test]
+async fn the_store_is_where_dead_letters_are() {
+    let store = OnServer::new().open().await;
+
+    assert!(store.as_dead_letters().is_some());
+}

@@ -7,6 +7,7 @@ use keywheel_core::KeyId;
 
 use super::{Change, end_trouble};
 use crate::failure::Failure;
+use crate::step_name;
 
 impl Change<'_> {
     pub(super) fn intended(
@@ -72,7 +73,7 @@ impl Change<'_> {
         let Some(run) = rotation.run else { return };
         let candidate = Candidate::minted(marker, key_id, sealed.clone(), end, self.now);
         rotation.phase = Phase::Proving(candidate);
-        end_trouble(rotation, &["mint"]);
+        end_trouble(rotation, &[step_name::MINT]);
         self.events.push(EventKind::Minted {
             rotation: run.id,
             generation: marker.generation(),
@@ -111,7 +112,7 @@ impl Change<'_> {
         secrets: &Secrets,
         failure: &Failure,
     ) {
-        self.trouble(rotation, secrets, "mint", failure);
+        self.trouble(rotation, secrets, step_name::MINT, failure);
         let retry_at = rotation.trouble.as_ref().map(|trouble| trouble.retry_at);
         if let Some(run) = &mut rotation.run {
             run.mint_after = retry_at;

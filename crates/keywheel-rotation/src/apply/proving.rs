@@ -7,7 +7,7 @@ use keywheel_core::KeyId;
 
 use super::{Change, MAKING, end_trouble, is_ours};
 use crate::failure::Failure;
-use crate::retry;
+use crate::{retry, step_name};
 
 impl Change<'_> {
     pub(super) fn proved(
@@ -36,7 +36,7 @@ impl Change<'_> {
             proofs: candidate.proofs,
             wanted,
         });
-        end_trouble(rotation, &["prove"]);
+        end_trouble(rotation, &[step_name::PROVE]);
         if !ahead.is_empty() {
             self.store_behind(rotation, secrets, &ahead);
         }
@@ -47,7 +47,7 @@ impl Change<'_> {
         if let Phase::Proving(candidate) = &mut rotation.phase {
             accepted(candidate);
         }
-        self.postponed(rotation, secrets, "prove", failure);
+        self.postponed(rotation, secrets, step_name::PROVE, failure);
     }
 
     /// One refusal after a success means that not all replicas know the secret: the count starts anew.
@@ -93,7 +93,7 @@ impl Change<'_> {
             generation: candidate.generation,
             key_id: Some(candidate.key_id),
         });
-        end_trouble(rotation, &["publish"]);
+        end_trouble(rotation, &[step_name::PUBLISH]);
     }
 
     pub(super) fn promoted(&mut self, rotation: &mut Rotation, secrets: &mut Secrets) {
@@ -182,7 +182,7 @@ impl Change<'_> {
         let first = delivery.since;
         let mut trouble = failure.trouble(None, self.now, delivery.next_at);
         (trouble.attempts, trouble.since) = (delivery.attempts, first);
-        let trouble = trouble.during(format!("deliver to {sink}"));
+        let trouble = trouble.during(step_name::DELIVER);
         self.events.push(EventKind::Failed { trouble });
     }
 
@@ -238,7 +238,7 @@ impl Change<'_> {
         );
         let mut trouble = Trouble::new(TroubleKind::Transient, message, since, mint_after);
         trouble.attempts = quarantined;
-        self.troubled(rotation, trouble.during("mint"));
+        self.troubled(rotation, trouble.during(step_name::MINT));
     }
 
     /// Returns the secrets that carry our marker, have not ended, are not older than the candidate, and are
@@ -281,7 +281,7 @@ impl Change<'_> {
             key_ids.join(", ")
         );
         let failure = Failure::new(TroubleKind::StoreBehind, message);
-        self.postponed(rotation, secrets, "prove", &failure);
+        self.postponed(rotation, secrets, step_name::PROVE, &failure);
     }
 }
 

@@ -3,6 +3,7 @@ use keywheel_connection::{DeadMarker, Inspection, Rotation, Secrets};
 
 use super::{Change, end_trouble, is_ours};
 use crate::failure::Failure;
+use crate::step_name;
 
 /// How long to go without a read that nothing depends on for now: of a settled marker, and of a marker or
 /// a debt that a clock ahead of ours noted.
@@ -19,7 +20,7 @@ impl Change<'_> {
         self.look_for_markers(rotation, secrets, read, sent_at);
         self.look_for_debts(rotation, secrets, read, sent_at);
         self.look_for_strays(rotation, secrets, read, sent_at);
-        end_trouble(rotation, &["inspect"]);
+        end_trouble(rotation, &[step_name::INSPECT]);
     }
 
     fn look_for_markers(
@@ -114,7 +115,7 @@ impl Change<'_> {
             self.look_later(rotation, self.now + A_WHILE);
             return;
         }
-        self.trouble(rotation, secrets, "inspect", failure);
+        self.trouble(rotation, secrets, step_name::INSPECT, failure);
         let Some(at) = rotation.trouble.as_ref().map(|trouble| trouble.retry_at) else {
             return;
         };

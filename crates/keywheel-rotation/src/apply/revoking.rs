@@ -6,6 +6,7 @@ use keywheel_core::KeyId;
 
 use super::{Change, end_trouble};
 use crate::failure::Failure;
+use crate::step_name;
 
 impl Change<'_> {
     pub(super) fn gone(
@@ -36,7 +37,7 @@ impl Change<'_> {
         }
         let tried = rotation.debts.iter().any(|debt| debt.attempts > 0);
         if !tried && secrets.current.refused_since.is_none() {
-            end_trouble(rotation, &["revoke"]);
+            end_trouble(rotation, &[step_name::REVOKE]);
         }
         self.events.push(EventKind::Revoked {
             key_id,
@@ -75,13 +76,14 @@ impl Change<'_> {
             debt.next_at = retry_at;
         }
         // What another step needs a person for is not to be covered up.
-        let halted = |trouble: &Trouble| trouble.step != "revoke" && trouble.kind.needs_a_person();
+        let halted =
+            |trouble: &Trouble| trouble.step != step_name::REVOKE && trouble.kind.needs_a_person();
         if rotation.trouble.as_ref().is_some_and(halted) {
             return;
         }
         let before = rotation.trouble.take();
         let refusals = before.as_ref().map_or(0, |before| before.refusals);
-        let before = before.filter(|before| before.step == "revoke");
+        let before = before.filter(|before| before.step == step_name::REVOKE);
         // Another debt has shown that nothing that is held is accepted.
         let locked_out = before
             .as_ref()
@@ -98,7 +100,7 @@ impl Change<'_> {
         if locked_out && refused >= self.policy.patience {
             trouble.kind = TroubleKind::LockedOut;
         }
-        self.troubled(rotation, trouble.during("revoke"));
+        self.troubled(rotation, trouble.during(step_name::REVOKE));
     }
 
     /// Our clock ran ahead of the directory's, or another process's did. The secret stays until its time.
@@ -119,7 +121,7 @@ impl Change<'_> {
         );
         tracing::warn!(connection = %self.id, %shown, %told, "rotation.clock_skew");
         let failure = Failure::new(TroubleKind::Transient, message);
-        self.trouble(rotation, secrets, "revoke", &failure);
+        self.trouble(rotation, secrets, step_name::REVOKE, &failure);
         if let Some(trouble) = &mut rotation.trouble {
             trouble.retry_at = due;
         }
@@ -170,7 +172,7 @@ impl Change<'_> {
         if self.last_one_refused(rotation, secrets, failure) {
             return;
         }
-        self.trouble(rotation, secrets, "revoke", failure);
+        self.trouble(rotation, secrets, step_name::REVOKE, failure);
         let retry_at = rotation.trouble.as_ref().map(|trouble| trouble.retry_at);
         if let (Some(debt), Some(retry_at)) = (debt(rotation, key_id), retry_at) {
             debt.attempts += 1;

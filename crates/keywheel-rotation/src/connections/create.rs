@@ -234,7 +234,7 @@ impl Connections {
             connection,
             entries,
         } = validated;
-        let wake_at = wake_at(&connection, self.now(), &self.policy);
+        let wake_at = wake_at(&connection, self.now(), &self.policy_of(&connection));
         let store = &self.parts.store;
         let created = match store.create(&connection, wake_at, &entries).await {
             Ok(version) => Versioned {

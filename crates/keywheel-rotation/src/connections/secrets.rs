@@ -202,16 +202,13 @@ impl Connections {
             };
             let before = std::mem::replace(connection, after.clone());
             connection.journal = before.journal;
+            let policy = self.policy_of(connection);
             if let Some(rotation) = &mut connection.rotation {
                 *rotation = enrolled(rotation.settings.clone(), first, now);
                 if same_application {
                     carry_over(&before, rotation, now);
                 }
-                let sinks = self
-                    .policy
-                    .sinks_before
-                    .iter()
-                    .chain(&self.policy.sinks_after);
+                let sinks = policy.sinks_before.iter().chain(&policy.sinks_after);
                 rotation.deliveries = sinks.map(|sink| Delivery::new(sink, now)).collect();
                 // A secret that was given by hand is the current one now, and goes with its rotation.
                 let current = after.secrets().and_then(|secrets| secrets.current.key_id);

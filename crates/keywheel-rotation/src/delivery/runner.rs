@@ -16,22 +16,23 @@ use keywheel_schedule::RetryDelay;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::EventHandler;
 use super::window::Window;
+use super::{EventHandler, HandleError};
 use crate::history::verified;
 
 /// Takes events from the outbox to an [`EventHandler`]: at least once, and of each connection in order.
 ///
 /// What has arrived is acknowledged under the name of a [`Consumer`], each of which has a place of its own
 /// in the outbox; a new one starts at its beginning. What fails is tried again, ever more rarely. An event
-/// that its receiver refuses is given up after [`attempts`](DeliveryOptions::attempts); one that does not
-/// get through only when others did meanwhile, or when it is older than
-/// [`patience`](DeliveryOptions::patience). Given up means logged as `event.given_up` and told to
-/// [`EventHandler::given_up`]; the journal keeps the event, and [`redeliver`](Self::redeliver) sends it again.
+/// that its receiver refuses is given up after [`attempts`](DeliveryOptions::attempts), and so is one that
+/// does not get through while others do. As long as nothing arrives, the receiver is away, and that is no
+/// event's fault: it is waited for until an event is older than [`patience`](DeliveryOptions::patience).
+/// Given up means logged as `event.given_up` and told to [`EventHandler::given_up`]; the journal keeps the
+/// event, and [`redeliver`](Self::redeliver) sends it again.
 ///
-/// With [`keeping_dead_letters`](Self::keeping_dead_letters) what was given up is in a list that outlives the
-/// process, before the outbox goes on: [`DeadLetters::dead_letters`] pages through it, [`resend`](Self::resend)
-/// tries one once more, and [`DeadLetters::drop_dead_letter`] forgets it.
+/// Before the outbox goes on, what was given up is put on a list that outlives the process, in the store, or
+/// elsewhere by [`keeping_dead_letters`](Self::keeping_dead_letters): [`DeadLetters::dead_letters`] pages
+/// through it, [`resend`](Self::resend) tries one once more, and [`DeadLetters::drop_dead_letter`] forgets it.
 ///
 /// Run it in every replica: one of them leads and delivers, the others stand by and take over within
 /// [`lead`](DeliveryOptions::lead) when it dies. No rotation waits for any of this.
@@ -59,10 +60,11 @@ pub struct DeliveryOptions {
     pub at_once: usize,
     /// How many events are read ahead. Default: 1,000, about a megabyte.
     pub ahead: usize,
-    /// How long to wait after a failure. Default: one second, doubling up to five minutes.
+    /// How long to wait after a failure. Default: one second, doubling up to five minutes. A receiver that
+    /// asks for time gets no more than the longest wait either.
     pub retry: RetryDelay,
-    /// How many times an event is tried that its receiver refuses, or that fails while others arrive.
-    /// Default: 8, which takes some four minutes.
+    /// After how many failures of its own an event is given up: its receiver refused it, or others arrived
+    /// since the failure before. Default: 8, which takes one to two minutes.
     pub attempts: u32,
     /// How old an event may become. Default: 3 days, a long weekend.
     pub patience: TimeDelta,
@@ -132,7 +134,8 @@ impl EventDelivery {
         self
     }
 
-    /// Keeps what is given up: in the store, which implements it too, or elsewhere.
+    /// Keeps what is given up here. By default the store keeps it, if it
+    /// [does](ConnectionStore::as_dead_letters), as all of this workspace do.
     #[must_use]
     pub fn keeping_dead_letters(mut self, dead_letters: impl DeadLetters + 'static) -> Self {
         self.dead_letters = Some(Arc::new(dead_letters));
@@ -237,17 +240,23 @@ impl EventDelivery {
         let entry = page.last().filter(|entry| entry.seq == letter.seq);
         let entry = entry.ok_or_else(StoreError::not_found)?;
         let Err(error) = self.handler.handle(&entry).await else {
-            if let Some(kept) = &self.dead_letters {
+            if let Some(kept) = self.dead_letters() {
                 kept.drop_dead_letter(&self.consumer, letter.cursor).await?;
             }
             return Ok(true);
         };
-        if let Some(kept) = &self.dead_letters {
+        if let Some(kept) = self.dead_letters() {
             let attempts = letter.attempts.saturating_add(1);
             let letter = self.letter(letter.cursor, &entry, attempts, &Report(&error));
             kept.keep_dead_letter(&self.consumer, &letter).await?;
         }
         Ok(false)
+    }
+
+    /// Where what is given up is kept.
+    fn dead_letters(&self) -> Option<&dyn DeadLetters> {
+        let given = self.dead_letters.as_deref();
+        given.or_else(|| self.store.as_dead_letters())
     }
 
     fn letter(
@@ -270,7 +279,7 @@ impl EventDelivery {
 
     /// Keeps a letter, however long it takes: once it is acknowledged, nothing else knows of it.
     async fn keep(&self, letter: &DeadLetter) {
-        let Some(kept) = &self.dead_letters else {
+        let Some(kept) = self.dead_letters() else {
             return;
         };
         let mut failures = 0;
@@ -358,8 +367,24 @@ const PAGE: u32 = 100;
 struct Run<'a> {
     delivery: &'a EventDelivery,
     permits: Semaphore,
-    /// How many arrived, so that one that does not can tell whether it is the only one.
+    /// How many arrived, so that one that does not can tell whether others did since it failed before.
     arrived: AtomicU64,
+}
+
+/// How often an event did not arrive.
+#[derive(Clone, Copy, Default)]
+struct Failures {
+    all: u32,
+    /// Those that are not the receiver's: it was there, and took others. Each failure is judged by what
+    /// arrived since the one before, because an outage may begin at any time.
+    own: u32,
+}
+
+impl Failures {
+    fn add(&mut self, own: bool) {
+        self.all = self.all.saturating_add(1);
+        self.own = self.own.saturating_add(own.into());
+    }
 }
 
 impl<'a> Run<'a> {
@@ -374,8 +399,8 @@ impl<'a> Run<'a> {
     /// Delivers one event or gives it up.
     fn send(&self, (cursor, entry): (Cursor, Entry)) -> BoxFuture<'_, (ConnectionId, Cursor)> {
         Box::pin(async move {
-            let mut attempts = 0;
-            let arrived = self.arrived.load(Ordering::Relaxed);
+            let mut failures = Failures::default();
+            let mut arrived = self.arrived();
             loop {
                 let handled = {
                     let _permit = self.permits.acquire().await;
@@ -386,30 +411,41 @@ impl<'a> Run<'a> {
                     crate::metrics::delivered(&self.delivery.consumer);
                     return (entry.connection, cursor);
                 };
-                attempts += 1;
-                let alone = self.arrived.load(Ordering::Relaxed) == arrived;
-                if self.is_hopeless(&entry, attempts, error.is_refused() || !alone) {
-                    let letter = self
-                        .delivery
-                        .letter(cursor, &entry, attempts, &Report(&error));
+                let before = std::mem::replace(&mut arrived, self.arrived());
+                failures.add(error.is_refused() || arrived != before);
+                if self.is_hopeless(&entry, failures) {
+                    let run = self.delivery;
+                    let letter = run.letter(cursor, &entry, failures.all, &Report(&error));
                     self.give_up(&letter).await;
                     return (entry.connection, cursor);
                 }
-                let wait = self
-                    .delivery
-                    .wait(attempts, &format!("{}.{}", entry.connection, entry.seq));
-                sleep(wait.max(error.retry_after.unwrap_or_default())).await;
+                let id = format!("{}.{}", entry.connection, entry.seq);
+                let wait = self.delivery.wait(failures.all, &id);
+                let wait = wait.max(self.asked(&error));
+                sleep(wait).await;
             }
         })
     }
 
-    fn is_hopeless(&self, entry: &Entry, attempts: u32, its_own: bool) -> bool {
-        if its_own && attempts >= self.delivery.options.attempts {
+    /// How long the receiver asked for, as far as it is obeyed: what waits for longer would hold up every
+    /// connection, once the outbox has been read so far ahead.
+    fn asked(&self, error: &HandleError) -> Duration {
+        let asked = error.retry_after.unwrap_or_default();
+        asked.min(self.delivery.options.retry.cap)
+    }
+
+    fn arrived(&self) -> u64 {
+        self.arrived.load(Ordering::Relaxed)
+    }
+
+    fn is_hopeless(&self, entry: &Entry, failures: Failures) -> bool {
+        let options = &self.delivery.options;
+        if failures.own >= options.attempts {
             return true;
         }
         let now = self.delivery.clock.now();
         let at = entry.event().map_or(now, |event| event.at);
-        attempts >= self.delivery.options.attempts && now - at > self.delivery.options.patience
+        failures.all >= options.attempts && now - at > options.patience
     }
 
     async fn give_up(&self, dead: &DeadLetter) {

@@ -27,7 +27,8 @@ use super::{EventHandler, HandleError};
 /// never holds a secret.
 ///
 /// An answer of 2xx means that it has arrived. 408, 425, 429, 5xx and no answer are tried again, and
-/// `Retry-After` is obeyed; any other status is a refusal. Redirects are not followed.
+/// `Retry-After` is obeyed up to the longest wait of the
+/// [delivery](crate::DeliveryOptions::retry); any other status is a refusal. Redirects are not followed.
 pub struct Webhook {
     http: Arc<dyn HttpSend>,
     clock: Arc<dyn Clock>,

@@ -13,8 +13,11 @@ use crate::status::validity;
 /// The gauges that an engine shows for each connection. The facade can't take one back, so what is shown of
 /// a connection that is deleted is set to what says nothing: here when we delete it, and when a survey does
 /// not find it any more when somebody else did.
-#[derive(Default)]
-pub(crate) struct Gauges(Mutex<Shown>);
+pub(crate) struct Gauges {
+    /// Whether any of them is wanted.
+    wanted: bool,
+    shown: Mutex<Shown>,
+}
 
 #[derive(Default)]
 struct Shown {
@@ -33,6 +36,13 @@ struct Last {
 }
 
 impl Gauges {
+    pub(crate) fn new(wanted: bool) -> Self {
+        Self {
+            wanted,
+            shown: Mutex::default(),
+        }
+    }
+
     /// Counts what was committed, and shows how the connection is.
     pub(crate) fn committed(
         &self,
@@ -41,6 +51,9 @@ impl Gauges {
         now: DateTime<Utc>,
     ) {
         events.iter().for_each(count);
+        if !self.wanted {
+            return;
+        }
         let deleted = |event: &EventKind| matches!(event, EventKind::ConnectionDeleted { .. });
         if events.iter().any(deleted) {
             let names = names(connection);
@@ -53,6 +66,9 @@ impl Gauges {
 
     /// Shows when the current secret or certificate ends, and what the connection owes at `now`.
     pub(super) fn show(&self, connection: &Connection, now: DateTime<Utc>) {
+        if !self.wanted {
+            return;
+        }
         let names = names(connection);
         let labels = labels(&names);
         let end = validity(&connection.credential).and_then(|(_, end)| end);
@@ -90,7 +106,7 @@ impl Gauges {
     }
 
     fn shown(&self) -> MutexGuard<'_, Shown> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,10 +5,14 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{Connection, Consumer, EventKind};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Gauges;
 
 impl Gauges {
+    pub(crate) fn new(_: bool) -> Self {
+        Self
+    }
+
     #[expect(clippy::unused_self, reason = "as with the feature")]
     pub(crate) fn committed(&self, _: &Connection, _: &[EventKind], _: DateTime<Utc>) {}
 }

@@ -40,8 +40,9 @@ async fn walk(rotator: &Rotator) -> Result<(), StoreError> {
         };
         let end = end.connection.clone();
         for stored in &read {
-            gauges.show(&stored.connection, rotator.now());
-            let status = Status::of(&stored.connection, rotator.now(), rotator.policy());
+            let (connection, now) = (&stored.connection, rotator.now());
+            gauges.show(connection, now);
+            let status = Status::of(connection, now, &rotator.policy_of(connection));
             *healths.entry(word(&status.health)).or_default() += 1;
         }
         last = Some(end);

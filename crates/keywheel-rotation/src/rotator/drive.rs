@@ -87,7 +87,7 @@ impl Rotator {
 
     fn waiting(&self, connection: &Connection) -> (Option<DateTime<Utc>>, Waiting) {
         let now = self.now();
-        match decide(connection, now, self.policy()) {
+        match decide(connection, now, &self.policy_of(connection)) {
             Step::Wait { until, why } => (until, why),
             step => (step.wake_at(now), Waiting::Due),
         }

@@ -151,7 +151,8 @@ impl Rotator {
 
     /// A record that nothing changes is not copied: only its lease or its time to wake is saved.
     fn change(&self, before: &Arc<Connection>, outcome: Option<&Outcome>, fold: Fold) -> Change {
-        let (now, policy) = (self.now(), self.policy());
+        let now = self.now();
+        let policy = &*self.policy_of(before);
         let mut connection = Arc::clone(before);
         let mut news = News::default();
         if let Some(outcome) = outcome {

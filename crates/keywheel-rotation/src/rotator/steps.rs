@@ -14,6 +14,7 @@ use crate::Step;
 use crate::apply::Outcome;
 use crate::connections::strays;
 use crate::failure::{Failure, lifetime};
+use crate::policy::wanted;
 
 impl Rotator {
     /// Carries out an effect. Returns `None` for a step that changes the record only, and when what the
@@ -208,8 +209,8 @@ impl Rotator {
     }
 
     async fn publish(&self, connection: &Connection, sink: usize) -> Option<Outcome> {
-        let name = self.policy().sinks_before.get(sink)?.clone();
-        let sink = self.parts().sinks.before.get(sink)?;
+        let (names, sinks) = (&self.policy().sinks_before, &self.parts().sinks.before);
+        let (name, sink) = wanted(names, sinks, connection).nth(sink)?;
         let candidate = connection.rotation.as_ref()?.candidate()?;
         let access = match self.with_candidate(connection, candidate).await {
             Ok(access) => access,
@@ -225,21 +226,24 @@ impl Rotator {
         let facts = (Some(candidate.key_id), candidate.end);
         let new = NewSecret::new(connection, candidate.generation, facts, access.secret);
         Some(match sink.publish(&new).await {
-            Ok(()) => Outcome::Published { sink: name },
-            Err(error) => Outcome::PublishFailed(sink_failure(&name, &error)),
+            Ok(()) => Outcome::Published {
+                sink: name.to_owned(),
+            },
+            Err(error) => Outcome::PublishFailed(sink_failure(name, &error)),
         })
     }
 
     async fn deliver(&self, connection: &Connection, sink: usize) -> Option<Outcome> {
         let (policy, sinks) = (self.policy(), &self.parts().sinks);
-        let mut names = policy.sinks_after.iter().chain(&policy.sinks_before);
-        let name = names.nth(sink)?.clone();
-        let sink = sinks.after.iter().chain(&sinks.before).nth(sink)?;
+        let before = wanted(&policy.sinks_before, &sinks.before, connection);
+        let after = wanted(&policy.sinks_after, &sinks.after, connection);
+        let (name, sink) = after.chain(before).nth(sink)?;
+        let name = name.to_owned();
         let current = &connection.secrets()?.current;
         let secret = match self.open(connection, current).await {
             Ok(secret) => secret,
             Err(error) => {
-                let failure = Failure::from(&error);
+                let failure = Failure::from(&error).at_sink(&name);
                 return Some(Outcome::DeliveryFailed {
                     sink: name,
                     failure,
@@ -371,8 +375,7 @@ fn is_given(connection: &Connection) -> bool {
 }
 
 fn sink_failure(sink: &str, error: &SinkError) -> Failure {
-    let message = format!("sink {sink:?}: {}", Report(error));
-    Failure::new(TroubleKind::Transient, message)
+    Failure::new(TroubleKind::Transient, Report(error).to_string()).at_sink(sink)
 }
 
 /// A candidate that is refused is the candidate's trouble, and says nothing of the secret in use.

@@ -1,18 +1,33 @@
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+mod replacement;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use keywheel_connection::{ConnectionName, Namespace, NewSecret, SecretSink, SinkError};
+use keywheel_connection::{
+    Connection, ConnectionName, Namespace, NewSecret, SecretSink, SinkError,
+};
 use serde::Serialize;
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use zeroize::Zeroizing;
+
+use self::replacement::{Attempt, Mark, Replacement};
 
 /// Writes each new secret into a file, for processes that read it from there.
 ///
 /// The file is replaced whole: it is written beside its place, made durable and renamed, so that a reader
 /// finds the old or the new secret and never a part. Only its owner may read it (mode 0600; on other
 /// systems than Unix, what the folder grants).
+///
+/// It is never replaced by what comes late, as from a process that was suspended while others went on:
+/// beside a file `NAME`, `.NAME.keywheel-order` holds the connection's id and the
+/// [order](NewSecret::order) of what is in it. What is older is an error. It is one too after the store was
+/// restored from a backup, whose orders begin further back; its message says what to remove then.
+/// Processes that write the same file wait for each other, by a lock on `.NAME.keywheel-order`; so its file
+/// system must have locks.
 #[derive(Debug)]
 pub struct FileSink {
     name: String,
@@ -31,8 +46,8 @@ enum Place {
 }
 
 impl FileSink {
-    /// Returns a sink that writes the secret of one connection to `path`. Other connections' it leaves
-    /// alone.
+    /// Returns a sink that writes the secret of one connection to `path`, in a folder that exists. It
+    /// [wants](SecretSink::wants) no other one's.
     #[must_use]
     pub fn of(namespace: Namespace, connection: ConnectionName, path: impl Into<PathBuf>) -> Self {
         let path = path.into();
@@ -47,7 +62,8 @@ impl FileSink {
         }
     }
 
-    /// Returns a sink that writes every connection's secret to `folder/namespace/name`.
+    /// Returns a sink that writes every connection's secret to `folder/namespace/name`. It makes the folders
+    /// that do not exist, for their owner only.
     #[must_use]
     pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
         let folder = folder.into();
@@ -66,8 +82,8 @@ impl FileSink {
         self
     }
 
-    fn path(&self, new: &NewSecret<'_>) -> Option<PathBuf> {
-        let (namespace, name) = (&new.connection.namespace, &new.connection.name);
+    fn path(&self, connection: &Connection) -> Option<PathBuf> {
+        let (namespace, name) = (&connection.namespace, &connection.name);
         match &self.place {
             Place::File {
                 namespace: of,
@@ -126,64 +142,72 @@ impl SecretSink for FileSink {
         &self.name
     }
 
+    fn wants(&self, connection: &Connection) -> bool {
+        self.path(connection).is_some()
+    }
+
     async fn publish(&self, new: &NewSecret<'_>) -> Result<(), SinkError> {
-        let Some(path) = self.path(new) else {
+        let Some(path) = self.path(new.connection) else {
             return Ok(());
         };
-        let content = self.content(new);
-        let creates = matches!(self.place, Place::Folder(_));
-        let target = path.clone();
-        let written = spawn_blocking(move || replace(&target, &content, creates)).await;
-        let written = written.unwrap_or_else(|_| Err(io::Error::other("the write did not end")));
-        written.map_err(|error| {
-            let message = format!(
-                "{} can't be written; look at the folder, its owner and the space left",
-                path.display()
-            );
-            SinkError::new(message).with_source(error)
-        })
+        let replacement = Arc::new(Replacement {
+            path,
+            content: self.content(new),
+            mark: Mark {
+                connection: new.connection.id,
+                order: new.order(),
+            },
+            makes_folder: matches!(self.place, Place::Folder(_)),
+        });
+        for _ in 0..TRIES {
+            let attempt = Arc::clone(&replacement);
+            let attempt = spawn_blocking(move || attempt.attempt()).await;
+            let attempt =
+                attempt.unwrap_or_else(|_| Err(io::Error::other("the write did not end")));
+            match attempt.map_err(|error| unwritable(&replacement, error))? {
+                Attempt::Replaced => return Ok(()),
+                Attempt::Overtaken(held) => return Err(overtaken(&replacement, held)),
+                Attempt::Locked => sleep(PAUSE).await,
+            }
+        }
+        Err(locked(&replacement))
     }
 }
 
-/// Puts a file with `content` in the place of `path`, whole or not at all.
-fn replace(path: &Path, content: &[u8], creates: bool) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    if creates {
-        private_folder(folder)?;
-    }
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".keywheel-new");
-    // One that a crash left.
-    match fs::remove_file(&draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let written = write_new(Path::new(&draft), content).and_then(|()| fs::rename(&draft, path));
-    if written.is_err() {
-        drop(fs::remove_file(&draft));
-    }
-    written?;
-    // The new name must be as durable as the content.
-    File::open(folder)?.sync_all()
+/// How long a file that somebody else is writing is waited for. Not by a thread that waits for the lock: it
+/// would keep the process from ending for as long as another one is suspended.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(100);
+
+fn unwritable(file: &Replacement, error: io::Error) -> SinkError {
+    let message = format!(
+        "{} can't be written; look at the folder, its owner and the space left",
+        file.path.display()
+    );
+    SinkError::new(message).with_source(error)
 }
 
-fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
+fn locked(file: &Replacement) -> SinkError {
+    SinkError::new(format!(
+        "{} was being written by another process for {} seconds; look which one holds {}",
+        file.path.display(),
+        (PAUSE * TRIES).as_secs(),
+        order_file(file),
+    ))
 }
 
-fn private_folder(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
+fn overtaken(file: &Replacement, held: Mark) -> SinkError {
+    SinkError::new(format!(
+        "{} has the secret of a later state of the connection (order {}, and this is {}): another process \
+         went on meanwhile, and all is well; or the store was restored from a backup: then remove {}",
+        file.path.display(),
+        held.order,
+        file.mark.order,
+        order_file(file),
+    ))
+}
+
+fn order_file(file: &Replacement) -> String {
+    let path = file.order_path();
+    path.map_or_else(|_| String::new(), |path| path.display().to_string())
 }

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::{
     Advance, RotateError, RotateErrorKind, Rotator, Step, Work, decide, metrics, next_due,
+    step_name,
 };
 
 /// How a turn of one connection ended.
@@ -77,13 +78,14 @@ fn failed(connection: ConnectionId, error: &RotateError) -> Turn {
 /// Makes the next step, and measures it.
 async fn measured(rotator: &Rotator, work: &mut Work) -> Result<Advance, RotateError> {
     let now = rotator.now();
-    let step = decide(work.connection(), now, rotator.policy());
+    let policy = rotator.policy_of(work.connection());
+    let step = decide(work.connection(), now, &policy);
     if let (Step::Mint { .. }, Some(due)) = (&step, begins(work.connection(), now)) {
         metrics::lag(now - due);
     }
     let begun = Instant::now();
     let advanced = Box::pin(rotator.advance(work)).await;
-    if let Some(step) = name(&step) {
+    if let Some(step) = step_name::of(&step) {
         let outcome = match &advanced {
             Ok(_) => "saved",
             Err(error) if error.kind() == RotateErrorKind::LeaseLost => "lease-lost",
@@ -102,20 +104,6 @@ fn begins(connection: &Connection, now: DateTime<Utc>) -> Option<DateTime<Utc>> 
     }
     let due = || Some(next_due(rotation, &connection.secrets()?.current, now)?.0);
     rotation.request.map(|request| request.at).or_else(due)
-}
-
-fn name(step: &Step) -> Option<&'static str> {
-    Some(match step {
-        Step::Mint { .. } => "mint",
-        Step::Prove => "prove",
-        Step::Publish { .. } => "publish",
-        Step::Deliver { .. } => "deliver",
-        Step::Inspect => "inspect",
-        Step::Retire { .. } => "retire",
-        Step::Delete => "delete",
-        Step::Wait { .. } => return None,
-        _ => "record",
-    })
 }
 
 /// Puts a claimed connection back, to be claimed again at `at`.

@@ -31,6 +31,10 @@ struct Received {
     arrived: Vec<(ConnectionId, u64)>,
     tries: u32,
     away: bool,
+    /// Goes away when so many have arrived.
+    leaves_after: Option<usize>,
+    /// Never gets through.
+    stuck: Option<(ConnectionId, u64)>,
     refused: Option<(ConnectionId, u64)>,
     dead: Vec<DeadLetter>,
 }
@@ -54,8 +58,12 @@ impl EventHandler for Receiver {
         sleep(Duration::from_millis(50 / entry.seq)).await;
         let mut received = self.get();
         received.tries += 1;
-        if received.away {
+        let left = received.leaves_after == Some(received.arrived.len());
+        if received.away || left {
             return Err(HandleError::unavailable("nobody is there"));
+        }
+        if received.stuck == Some((entry.connection, entry.seq)) {
+            return Err(HandleError::unavailable("it fell over"));
         }
         if received.refused == Some((entry.connection, entry.seq)) {
             return Err(HandleError::refused("not that one"));
@@ -227,6 +235,46 @@ async fn a_receiver_that_is_away_for_two_days_misses_nothing() {
     stage.assert_all(1);
 }
 
+/// What was on its way when it left has seen others arrive, once.
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_leaves_in_the_middle_of_a_burst_misses_nothing() {
+    let stage = stage().await;
+    stage.receiver.get().leaves_after = Some(1);
+    let delivery = stage.delivery();
+    let running = tokio::spawn(async move { run_for(&delivery, Duration::from_hours(60)).await });
+
+    sleep(Duration::from_hours(48)).await;
+    assert_eq!(stage.receiver.get().dead, []);
+    stage.receiver.get().leaves_after = None;
+    running.await.unwrap();
+
+    assert_eq!(stage.receiver.get().dead, []);
+    stage.assert_all(1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_never_gets_through_is_given_up_when_others_did_so_many_times() {
+    let stage = stage().await;
+    let (stuck, other) = (stage.members[2].id, stage.members[0]);
+    stage.receiver.get().stuck = Some((stuck, 4));
+    let delivery = stage.delivery();
+    let running = tokio::spawn(async move { run_for(&delivery, Duration::from_hours(3)).await });
+
+    sleep(Duration::from_hours(1)).await;
+    assert_eq!(stage.receiver.get().dead, [], "nothing else was to be sent");
+    for n in 10..40 {
+        happen(&stage.fleet, other, n).await;
+        sleep(Duration::from_mins(4)).await;
+    }
+    running.await.unwrap();
+
+    let dead = stage.receiver.get().dead.clone();
+    assert_eq!(dead.len(), 1, "{dead:?}");
+    assert_eq!((dead[0].connection, dead[0].seq), (stuck, 4));
+    assert!(dead[0].attempts > 8, "{dead:?}");
+    assert_eq!(stage.receiver.of(stuck), [1, 2, 3, 5, 6, 7, 8, 9, 10, 11]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_event_that_is_refused_is_given_up_and_holds_nobody_else_up() {
     let stage = stage().await;
@@ -262,7 +310,6 @@ async fn what_was_given_up_is_listed_sent_again_or_dropped() {
     options.patience = TimeDelta::hours(1);
     let letters = stage.fleet.memory.clone();
     let delivery = stage.delivery().options(options);
-    let delivery = delivery.keeping_dead_letters(letters.clone());
     run_for(&delivery, Duration::from_hours(5)).await;
     let page = async |after| letters.dead_letters(&consumer(), after, 50).await.unwrap();
 
@@ -528,10 +575,10 @@ async fn a_webhook_goes_over_https_only() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_receiver_that_asks_for_time_gets_it() {
+/// How often a receiver is asked within `span` that asks for time each time.
+async fn tries_of_one_that_asks_for(seconds: &'static str, span: Duration) -> u32 {
     let stage = stage().await;
-    let http = answering(503, Some(("retry-after", "120")));
+    let http = answering(503, Some(("retry-after", seconds)));
     let tries: Arc<Mutex<u32>> = Arc::default();
     let (count, inner) = (tries.clone(), Arc::new(http));
     let mut http = MockHttpSend::new();
@@ -542,7 +589,22 @@ async fn a_receiver_that_asks_for_time_gets_it() {
     });
 
     let delivery = stage.delivery_to(webhook(&stage.fleet, http));
-    run_for(&delivery, Duration::from_secs(119)).await;
+    run_for(&delivery, span).await;
 
-    assert_eq!(*tries.lock().unwrap(), 5, "one for each connection");
+    *tries.lock().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_asks_for_time_gets_it() {
+    let tries = tries_of_one_that_asks_for("120", Duration::from_secs(119)).await;
+
+    assert_eq!(tries, 5, "one for each connection");
+}
+
+/// It would hold up every connection once the outbox has been read so far ahead.
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_asks_for_a_year_is_asked_again_after_the_longest_wait() {
+    let tries = tries_of_one_that_asks_for("31536000", Duration::from_secs(310)).await;
+
+    assert_eq!(tries, 10, "two for each connection");
 }

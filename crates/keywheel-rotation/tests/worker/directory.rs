@@ -32,6 +32,7 @@ struct State {
     call: Duration,
     panics: Vec<ClientId>,
     keeps_all: bool,
+    busy_for: Option<Duration>,
 }
 
 impl Directory {
@@ -62,6 +63,11 @@ impl Directory {
     /// Refuses to remove anything, or does so again.
     pub(crate) fn keep_all(&self, keep: bool) {
         self.state().keeps_all = keep;
+    }
+
+    /// Refuses every mint for want of time, and says when to ask again; or mints again.
+    pub(crate) fn set_busy(&self, retry_after: Option<Duration>) {
+        self.state().busy_for = retry_after;
     }
 
     /// Panics in the next mint for this application.
@@ -154,6 +160,11 @@ impl CredentialIssuer for Directory {
             at.map(|at| state.panics.remove(at))
         };
         assert!(panics.is_none(), "as the test asked for");
+        let busy = self.state().busy_for;
+        if busy.is_some() {
+            let error = IssuerError::new(IssuerErrorKind::Busy, "try again later");
+            return Err(error.with_retry_after(busy));
+        }
         // A mint that is cut off has taken place, which is the worse case.
         let key_id = KeyId::from(self.0.entropy.uuid());
         // As Entra's look, so that the watch over the logs knows one.

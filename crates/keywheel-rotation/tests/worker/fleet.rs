@@ -27,6 +27,10 @@ pub(crate) struct Fleet {
     pub(crate) memory: MemoryStore,
     /// What the runs of the connections that are added are spread over.
     pub(crate) spread: Duration,
+    /// What holds for workers.
+    pub(crate) policy: Policy,
+    /// Who gets new secrets too.
+    pub(crate) sinks: Sinks,
     ring: Arc<KeyRing>,
     next: u128,
 }
@@ -72,6 +76,8 @@ impl Fleet {
             memory,
             ring: Arc::new(KeyRing::new(&[7; 32]).unwrap()),
             spread: Duration::ZERO,
+            policy: Policy::default(),
+            sinks: Sinks::default(),
             next: 1,
         }
     }
@@ -84,7 +90,7 @@ impl Fleet {
             clock: Arc::new(self.clock.clone()),
             entropy: Arc::new(SeededEntropy::new(seed)),
             events: None,
-            sinks: Sinks::default(),
+            sinks: self.sinks.clone(),
         }
     }
 
@@ -123,7 +129,7 @@ impl Fleet {
 
     /// Returns a worker of its own process.
     pub(crate) fn worker(&self, seed: u64) -> Worker {
-        Worker::new(Rotator::new(self.parts(seed), Policy::default()))
+        Worker::new(Rotator::new(self.parts(seed), self.policy.clone()))
     }
 
     /// Starts a worker.

@@ -1,11 +1,12 @@
 //! What is measured of a fleet that meets with faults, as Prometheus reads it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use keywheel_connection::{Actor, Cause, Seconds};
+use keywheel_connection::{Actor, Cause, ConnectionStore, Entry, Seconds, SinkError};
 use keywheel_core::Clock;
-use keywheel_rotation::Farewell;
+use keywheel_rotation::{CallbackSink, Farewell};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::time::sleep;
 
@@ -143,6 +144,59 @@ async fn a_fleet_that_meets_with_faults_is_measured() {
     assert_same(value("keywheel_connections", &[("health", "active")]), 1.0);
     worker.stop().await;
     second.stop().await;
+}
+
+/// So that a rule can set the failures of a step against how often it was made.
+#[tokio::test(start_paused = true)]
+async fn a_step_has_one_name_in_every_metric_and_no_sink_is_in_a_label() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let mut fleet = Fleet::new();
+    let broken = CallbackSink::new("/srv/secret-place", async |_| {
+        Err(SinkError::new("the disk is full; make room"))
+    });
+    fleet.sinks.after.push(Arc::new(broken));
+    let members = fleet.add(&tenant("some.example"), 1).await;
+    fleet.directory.keep_all(true);
+    let worker = fleet.start(fleet.worker(1));
+    sleep(Duration::from_mins(2)).await;
+    worker.stop().await;
+
+    for step in ["deliver", "revoke"] {
+        let labels = [("step", step)];
+        assert!(read(&handle, "keywheel_rotation_failures_total", &labels) >= 1.0);
+        assert!(read(&handle, "keywheel_steps_total", &labels) >= 1.0);
+        assert!(read(&handle, "keywheel_step_seconds_count", &labels) >= 1.0);
+    }
+    let text = handle.render();
+    assert!(!text.contains("secret-place"), "{text}");
+    assert!(!text.contains("retire"), "{text}");
+    let journal = fleet.memory.journal(members[0].id, 0, 100).await.unwrap();
+    let told = |entry: &Entry| entry.body.contains("secret-place");
+    assert!(journal.iter().any(told), "the event names the sink");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_gauges_of_connections_can_be_left_out() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let mut fleet = Fleet::new();
+    fleet.policy.connection_gauges = false;
+    let members = fleet.add(&tenant("some.example"), 2).await;
+    let worker = fleet.start(fleet.worker(1));
+    fleet.settled(&members, 1).await;
+    let verbs = fleet.connections();
+    let deleted = verbs.delete(members[1].id, Farewell::Revoke, &me()).await;
+    deleted.unwrap();
+    sleep(Duration::from_mins(6)).await;
+    worker.stop().await;
+
+    let text = handle.render();
+    assert!(!text.contains("number-"), "{text}");
+    let active = [("health", "active")];
+    assert_same(read(&handle, "keywheel_connections", &active), 1.0);
 }
 
 /// Counts and whole seconds are exact.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use keywheel_connection::{
-    Claimed, Connection, ConnectionId, ConnectionName, ConnectionStore, Consumer, Cursor, Entry,
-    Holder, Lease, MemoryStore, Namespace, Page, Save, StoreError, StoreErrorKind, Tombstone,
-    Version, Versioned,
+    Claimed, Connection, ConnectionId, ConnectionName, ConnectionStore, Consumer, Cursor,
+    DeadLetters, Entry, Holder, Lease, MemoryStore, Namespace, Page, Save, StoreError,
+    StoreErrorKind, Tombstone, Version, Versioned,
 };
 use tokio::sync::Notify;
 
@@ -185,5 +185,9 @@ impl ConnectionStore for Shaky {
 
     async fn due_hint(&self) {
         self.0.due.notified().await;
+    }
+
+    fn as_dead_letters(&self) -> Option<&dyn DeadLetters> {
+        Some(&self.0.store)
     }
 }

@@ -1,14 +1,19 @@
-use std::fs;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use keywheel_connection::{
-    Connection, Credential, Held, NewSecret, Sealed, SecretSink, Secrets, SinkError,
+    Connection, ConnectionStore, Credential, EventKind, Held, NewSecret, Sealed, SecretSink,
+    Secrets, SinkError,
 };
 use keywheel_core::{Clock, Secret, SystemClock};
-use keywheel_rotation::{CallbackSink, CommandSink, FileSink};
+use keywheel_rotation::{Call, CallbackSink, CommandSink, FileSink, PlannedCall};
 use uuid::Uuid;
+
+use crate::fleet::{Fleet, tenant};
 
 const TEXT: &str = "abc8Q~secret-for-a-sink";
 
@@ -28,10 +33,33 @@ fn connection() -> Connection {
 }
 
 async fn publish(sink: &impl SecretSink, generation: u64, text: &str) -> Result<(), SinkError> {
-    let connection = connection();
+    publish_of(&connection(), sink, generation, text).await
+}
+
+async fn publish_of(
+    connection: &Connection,
+    sink: &impl SecretSink,
+    generation: u64,
+    text: &str,
+) -> Result<(), SinkError> {
     let facts = (Some(Uuid::from_u128(9).into()), None);
-    let new = NewSecret::new(&connection, generation, facts, Secret::new(text));
+    let new = NewSecret::new(connection, generation, facts, Secret::new(text));
     sink.publish(&new).await
+}
+
+/// A sink of the one connection that there is.
+fn file_sink(path: &Path) -> FileSink {
+    FileSink::of(
+        "default".parse().unwrap(),
+        "production".parse().unwrap(),
+        path,
+    )
+}
+
+fn names_in(folder: &Path) -> BTreeSet<String> {
+    let files = fs::read_dir(folder).unwrap();
+    let name = |file: fs::DirEntry| file.file_name().into_string().unwrap();
+    files.map(|file| name(file.unwrap())).collect()
 }
 
 #[tokio::test]
@@ -39,21 +67,99 @@ async fn a_file_is_replaced_whole_and_for_its_owner_only() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secret");
     fs::write(&path, "what was there before").unwrap();
-    let sink = FileSink::of(
-        "default".parse().unwrap(),
-        "production".parse().unwrap(),
-        &path,
-    );
+    let sink = file_sink(&path);
     // What a crash left does not matter, nor who could read it.
-    fs::write(folder.path().join("secret.keywheel-new"), "half").unwrap();
+    let left = format!(".secret.keywheel-new-{}", Uuid::from_u128(77));
+    fs::write(folder.path().join(left), "half").unwrap();
 
     publish(&sink, 1, TEXT).await.unwrap();
     publish(&sink, 1, TEXT).await.unwrap();
 
     assert_eq!(fs::read_to_string(&path).unwrap(), TEXT);
-    let mode = fs::metadata(&path).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    let names = names_in(folder.path());
+    let expected = [".secret.keywheel-order", "secret"].map(str::to_owned);
+    assert_eq!(names, expected.into());
+    for name in names {
+        let file = fs::metadata(folder.path().join(&name)).unwrap();
+        assert_eq!(file.permissions().mode() & 0o777, 0o600, "{name}");
+    }
+}
+
+/// A process that is suspended in the middle of a call ends it after others went on.
+#[tokio::test]
+async fn an_older_secret_never_takes_the_place_of_a_newer_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    for sink in [file_sink(&path), file_sink(&path).as_json()] {
+        let (mut late, mut next) = (connection(), connection());
+        late.journal.seq = 40;
+        next.journal.seq = 41;
+        publish_of(&next, &sink, 6, TEXT).await.unwrap();
+        let held = fs::read(&path).unwrap();
+
+        let error = publish_of(&late, &sink, 7, "old8Q~secret").await;
+        let error = error.unwrap_err().to_string();
+
+        assert!(error.contains("later state"), "{error}");
+        assert!(error.contains(".secret.keywheel-order"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), held);
+        publish_of(&next, &sink, 6, TEXT).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_connection_made_anew_under_the_same_name_begins_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    let sink = file_sink(&path);
+    let mut before = connection();
+    before.journal.seq = 900;
+    publish_of(&before, &sink, 6, "old8Q~secret").await.unwrap();
+    let mut anew = connection();
+    anew.id = Uuid::from_u128(2).into();
+
+    publish_of(&anew, &sink, 1, TEXT).await.unwrap();
+
+    assert_eq!(fs::read_to_string(&path).unwrap(), TEXT);
+}
+
+/// As two workers do when one of them lost its lease in the middle of a write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn publishers_at_once_leave_a_whole_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    let texts = ["a", "b", "c", "d"].map(|letter| letter.repeat(300_000));
+    let publishers = texts.clone().map(|text| {
+        let (path, texts) = (path.clone(), texts.clone());
+        tokio::spawn(async move {
+            for _ in 0..8 {
+                publish(&file_sink(&path), 1, &text).await.unwrap();
+                let read = fs::read_to_string(&path).unwrap();
+                assert!(texts.contains(&read), "{} bytes", read.len());
+            }
+        })
+    });
+    for publisher in publishers {
+        publisher.await.unwrap();
+    }
+
+    assert_eq!(names_in(folder.path()).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_a_suspended_process_holds_is_an_error_after_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    publish(&file_sink(&path), 1, "old8Q~secret").await.unwrap();
+    let order = File::open(folder.path().join(".secret.keywheel-order")).unwrap();
+    order.lock().unwrap();
+
+    let error = publish(&file_sink(&path), 2, TEXT).await.unwrap_err();
+
+    assert!(error.to_string().contains("another process"), "{error}");
+    order.unlock().unwrap();
+    publish(&file_sink(&path), 2, TEXT).await.unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), TEXT);
 }
 
 #[tokio::test]
@@ -69,6 +175,48 @@ async fn a_file_of_one_connection_takes_no_other_ones_secret() {
     publish(&sink, 1, TEXT).await.unwrap();
 
     assert!(!path.exists());
+}
+
+/// What each of them says is saved durably: of hundreds of sinks, that would be hundreds of writes.
+#[tokio::test(start_paused = true)]
+async fn a_rotation_tells_of_the_sinks_that_want_the_connection_and_of_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut fleet = Fleet::new();
+    let sinks = |place: &str| {
+        let sink = |n: u32| {
+            let name = format!("number-{n}");
+            let path = folder.path().join(format!("{place}-{n}"));
+            FileSink::of("default".parse().unwrap(), name.parse().unwrap(), path)
+        };
+        [2, 3, 1].map(|n| Arc::new(sink(n)) as Arc<dyn SecretSink>)
+    };
+    fleet.sinks.before = sinks("before").into();
+    fleet.sinks.after = sinks("after").into();
+    let members = fleet.add(&tenant("some.example"), 2).await;
+    let worker = fleet.start(fleet.worker(1));
+
+    fleet.settled(&members, 1).await;
+    worker.stop().await;
+
+    for (n, member) in (1..).zip(&members) {
+        let journal = fleet.memory.journal(member.id, 0, 100).await.unwrap();
+        let events = journal.iter().map(|entry| entry.event().unwrap());
+        let told: Vec<_> = events
+            .filter_map(|event| match event.kind {
+                EventKind::Published { sink, .. } => Some(sink),
+                _ => None,
+            })
+            .collect();
+        let place = |place| format!("file:{}", folder.path().join(place).display());
+        let expected = ["before", "after"].map(|at| place(format!("{at}-{n}")));
+        assert_eq!(told, expected);
+        let plan = fleet.connections().plan(member.id).await.unwrap();
+        let sinks = |call: &&PlannedCall| matches!(call.call, Call::Sink(_));
+        assert_eq!(plan.calls.iter().filter(sinks).count(), 2, "{plan}");
+    }
+    let [before, after] = ["before-1", "after-1"].map(|name| folder.path().join(name));
+    assert_eq!(fs::read(before).unwrap(), fs::read(after).unwrap());
+    assert!(!folder.path().join("before-3").exists());
 }
 
 #[tokio::test]
@@ -87,11 +235,7 @@ async fn a_folder_has_a_json_file_for_each_connection() {
 
 #[tokio::test]
 async fn a_file_that_can_not_be_written_says_so_and_leaves_what_was_there() {
-    let sink = FileSink::of(
-        "default".parse().unwrap(),
-        "production".parse().unwrap(),
-        "/proc/nowhere/secret",
-    );
+    let sink = file_sink(Path::new("/proc/nowhere/secret"));
 
     let error = publish(&sink, 1, TEXT).await.unwrap_err();
 

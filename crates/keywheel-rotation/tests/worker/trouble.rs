@@ -68,6 +68,27 @@ async fn a_step_that_panics_ends_one_turn_only() {
     worker.stop().await;
 }
 
+/// A number that no calendar holds, as a proxy may answer it.
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_more_time_than_there_is_gets_a_day() {
+    let mut fleet = Fleet::new();
+    let members = fleet.add(&tenant("some.example"), 1).await;
+    fleet
+        .directory
+        .set_busy(Some(Duration::from_secs(10_000_000_000_000)));
+    let worker = fleet.start(fleet.worker(1));
+    tokio::time::sleep(Duration::from_mins(2)).await;
+
+    let trouble = fleet.status(members[0]).await.trouble.unwrap();
+    let wait = trouble.retry_at - trouble.since;
+    assert_eq!((trouble.attempts, wait), (1, TimeDelta::days(1)));
+    assert_eq!(worker.monitor.health().panics, 0);
+    fleet.directory.set_busy(None);
+    tokio::time::sleep(Duration::from_hours(24)).await;
+    fleet.settled(&members, 1).await;
+    worker.stop().await;
+}
+
 /// The machine slept: the lease ended, another worker took over, and then the first one woke up.
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_slept_past_its_lease_stops_working_on_it() {

@@ -52,7 +52,6 @@ async fn a_server_that_is_busy_is_asked_again_when_it_said_and_in_order() {
     let mut options = DeliveryOptions::default();
     // So that it is `Retry-After` alone that makes it wait.
     options.retry.base = Duration::from_millis(1);
-    options.retry.cap = Duration::from_millis(1);
     let (store, clock) = (Arc::new(journal), Arc::new(fleet.clock.clone()));
     let delivery = EventDelivery::new(store, clock, &SystemEntropy::new(), consumer(), webhook);
 

@@ -61,3 +61,10 @@ impl Fixture for OnDisk {
 
 store_conformance!(OnDisk::new());
 dead_letter_conformance!(OnDisk::new());
+
+#[tokio::test]
+async fn the_store_is_where_dead_letters_are() {
+    let store = OnDisk::new().open().await;
+
+    assert!(store.as_dead_letters().is_some());
+}

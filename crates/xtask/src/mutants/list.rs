@@ -133,8 +133,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "remove what may have been stored",
         file: "crates/keywheel-rotation/src/rotator/steps.rs",
-        from: "        if error.kind() != RotateErrorKind::LeaseLost {\n            return false;",
-        to: "        if error.kind() != RotateErrorKind::LeaseLost {\n            return true;",
+        from: "        if error.kind() == RotateErrorKind::Store {\n            return false;",
+        to: "        if error.kind() == RotateErrorKind::Store {\n            return true;",
     },
     Mutant {
         name: "take a save whose answer was lost for not made",

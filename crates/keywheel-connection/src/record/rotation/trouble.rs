@@ -7,7 +7,8 @@ use crate::instant;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Trouble {
-    /// Which step failed, as in `mint`. A success of that step ends the trouble.
+    /// Which step failed: `mint`, `prove`, `publish` (to a sink that must have the secret before it is used),
+    /// `deliver` (to any other), `inspect` or `revoke`. A success of that step ends the trouble.
     #[serde(default)]
     pub step: String,
     /// What to do about it.
