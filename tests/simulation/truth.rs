@@ -505,13 +505,18 @@ impl State {
                 && record
                     .adopted_at(secret.key_id)
                     .is_some_and(|at| at > intended);
-            let counts = record.owns(secret) && !record.excuses(secret) && !handed_over;
+            // What was handed over and given up is its owner's again.
+            let handed_back = secret.marker.is_none() && !knows(&record.connection, secret.key_id);
+            let counts = record.owns(secret) && !record.excuses(secret);
+            let counts = counts && !handed_over && !handed_back;
             secret.is_live(now) && counts && !strays
         });
         let ours = ours.count();
         let expiring = record.rotation().is_some_and(|rotation| {
             rotation.settings.mode == Mode::Overlap
-                && rotation.run.is_some_and(|run| run.cause == Cause::Expiry)
+                && rotation
+                    .run
+                    .is_some_and(|run| matches!(run.cause, Cause::Expiry | Cause::Repair))
         });
         if ours > 2 + usize::from(expiring) {
             self.broken(|| format!("G5: {ours} secrets of ours live on one application"));

@@ -488,9 +488,14 @@ pub(crate) fn is_moot(connection: &Connection, now: DateTime<Utc>) -> bool {
 /// Our secrets on the application stay within the budget, which only the end of the current one beats. One
 /// that is replaced because it does not work takes no room.
 fn has_slot(rotation: &Rotation, secrets: &Secrets, repairs: bool, policy: &Policy) -> bool {
-    let current = secrets.current.key_id;
-    let others = rotation.debts.iter().map(|debt| Some(debt.key_id));
-    let live = usize::from(!repairs) + others.filter(|key_id| *key_id != current).count();
+    // What was replaced goes only once the current one works again; of it, the one before is to be kept.
+    let stays = |debt: &&Debt| repairs && debt.reason == DebtReason::Superseded;
+    let current = |debt: &&Debt| secrets.current.key_id == Some(debt.key_id);
+    let others = rotation
+        .debts
+        .iter()
+        .filter(|debt| !stays(debt) && !current(debt));
+    let live = 1 + others.count();
     live < policy.slots
 }
 

@@ -18,13 +18,14 @@ impl Change<'_> {
         marker: Marker,
     ) {
         self.overtake(rotation, id);
-        let run = *rotation
-            .run
-            .get_or_insert_with(|| Run::new(id, cause, self.now));
-        self.covers(rotation);
-        if rotation.request.is_some_and(|request| request.id == run.id) {
-            rotation.request = None;
+        let begin = || Run::new(id, cause, self.now);
+        let run = rotation.run.get_or_insert_with(begin);
+        // What is begun for another reason ends the leak too.
+        if let Some(request) = rotation.request.take_if(|request| request.id == run.id) {
+            run.urgent |= request.cause == Cause::Emergency;
         }
+        let run = *run;
+        self.covers(rotation);
         rotation.phase = Phase::Intent {
             marker,
             since: self.now,

@@ -47,7 +47,7 @@ impl Rotator {
         let attempt = self.parts().entropy.uuid();
         let marker = Marker::new(work.connection.id, generation, attempt);
         let intent = Outcome::Intended {
-            rotation: in_progress(&work.connection).unwrap_or_else(|| attempt.into()),
+            rotation: unfinished(&work.connection).unwrap_or_else(|| attempt.into()),
             cause,
             marker,
         };
@@ -407,6 +407,9 @@ fn is_replaced(connection: &Connection, key_id: KeyId) -> bool {
 const HELD_UP: &str = "the process was held up between noting that it would mint a secret and asking for \
                        it, so it did not ask; it will try again";
 
-fn in_progress(connection: &Connection) -> Option<RotationId> {
-    connection.rotation.as_ref()?.in_progress()
+/// The rotation that a mint is for. One whose secret is in use already is overtaken by another.
+fn unfinished(connection: &Connection) -> Option<RotationId> {
+    let rotation = connection.rotation.as_ref()?;
+    let run = rotation.run.filter(|run| run.promoted_at.is_none());
+    run.map_or_else(|| rotation.asked_for(), |run| Some(run.id))
 }
