@@ -485,10 +485,10 @@ pub(crate) fn is_moot(connection: &Connection, now: DateTime<Utc>) -> bool {
     wanted(rotation, secrets, now).is_none_or(|(at, _)| at > tried)
 }
 
-/// Our secrets on the application stay within the budget, which only the end of the current one beats. One
-/// that is replaced because it does not work takes no room.
+/// Our secrets on the application stay within the budget, which only the end of the current one beats. Where
+/// that does not work, it takes no room, and the one before is to be kept; of what was replaced no more is counted,
+/// since none of it goes before the current one works again.
 fn has_slot(rotation: &Rotation, secrets: &Secrets, repairs: bool, policy: &Policy) -> bool {
-    // What was replaced goes only once the current one works again; of it, the one before is to be kept.
     let stays = |debt: &&Debt| repairs && debt.reason == DebtReason::Superseded;
     let current = |debt: &&Debt| secrets.current.key_id == Some(debt.key_id);
     let others = rotation

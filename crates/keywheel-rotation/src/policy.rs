@@ -35,7 +35,8 @@ pub struct Policy {
     pub fresh: TimeDelta,
     /// How many secrets of ours a connection may have on its application at once. Default: two, the old and the
     /// new. While older ones can't be revoked, the next rotation waits; but the end of the secret in use beats
-    /// this, since a secret too many does less harm than none. Connections of one application count apart.
+    /// this, and so does its repair, since a secret too many does less harm than none. Connections of one
+    /// application count apart.
     pub slots: usize,
     /// How long to wait after a step that failed. Default: 2 seconds, doubling up to an hour.
     pub retry: RetryDelay,
