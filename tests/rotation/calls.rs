@@ -105,7 +105,7 @@ impl<'a> Rotating<'a> {
 }
 
 /// What a process works with: its own tokens, the common store.
-fn parts(place: &Place) -> RotatorParts {
+pub(crate) fn parts(place: &Place) -> RotatorParts {
     let parts = place.rig.parts();
     let http = Arc::new(place.wire.clone());
     let issuer = EntraIssuer::new(http, parts.clock.clone(), parts.entropy.clone());

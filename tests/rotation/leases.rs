@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use workspace_tests::{Fate, Rig, settings};
 
 use crate::matrix::{begin, finish, lags, stopped};
-use crate::ways::{WAYS, Way};
+use crate::ways::{WAYS, Way, both_drive};
 
 /// Driven by id, with leases that are taken one at a time.
 #[tokio::test(start_paused = true)]
@@ -97,13 +97,8 @@ async fn of_two_processes_one_works_though_each_call_outlasts_a_lease() {
     let (one, two) = (rig.rotator(), rig.rotator());
     let deadline = rig.clock.now() + TimeDelta::hours(5);
 
-    let (a, b) = tokio::join!(
-        Box::pin(one.drive(id, deadline, |_| false)),
-        Box::pin(two.drive(id, deadline, |_| false)),
-    );
+    both_drive([&one, &two], id, deadline).await;
 
-    a.unwrap();
-    b.unwrap();
     rig.assert_clean(id, 2).await;
     assert_eq!(rig.directory.mint_calls().len(), 2, "one for each rotation");
     let events = rig.events(id).await;

@@ -1,26 +1,14 @@
 //! The secrets of another application, managed by certificate, in an emulated tenant.
 
-use std::sync::Arc;
-
 use chrono::TimeDelta;
 use keywheel::connection::{Cause, Connection, ConnectionId, ConnectionStore};
 use keywheel::core::Clock;
-use keywheel::entra::EntraIssuer;
-use keywheel::rotation::{Connections, NewManaged, Rotator, RotatorParts, Status};
+use keywheel::rotation::{Connections, NewManaged, Rotator, Status};
 use workspace_tests::settings;
 
+use crate::calls::parts;
 use crate::certificates::{MANAGED, OLD, OWNED_BY, Place};
 use crate::verbs::me;
-
-fn parts(place: &Place) -> RotatorParts {
-    let (parts, rig) = (&place.parts, place.rig.parts());
-    let (http, clock) = (Arc::clone(&parts.http), Arc::clone(&parts.clock));
-    let issuer = EntraIssuer::new(http, clock, Arc::clone(&parts.entropy));
-    RotatorParts {
-        issuer: Arc::new(issuer),
-        ..rig
-    }
-}
 
 /// Drives until the secret of `generation` is all there is.
 async fn settle(place: &Place, rotator: &Rotator, id: ConnectionId, generation: u64) {

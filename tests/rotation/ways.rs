@@ -3,12 +3,12 @@
 
 use std::pin::Pin;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use keywheel_connection::{
     Actor, Cause, ConnectionId, ConnectionStore, Mode, RotationSettings, Seconds,
 };
 use keywheel_core::{Clock, Cloud};
-use keywheel_rotation::{Farewell, Status};
+use keywheel_rotation::{Farewell, Rotator, Status};
 use workspace_tests::{Fate, Rig, Stopped, ours, secret, settings};
 
 pub(crate) struct Way {
@@ -210,6 +210,14 @@ async fn deleted_while_proving(rig: &Rig) -> ConnectionId {
     let id = proving(rig).await;
     delete(rig, id).await;
     id
+}
+
+/// Two processes drive one connection at the same time.
+pub(crate) async fn both_drive(rotators: [&Rotator; 2], id: ConnectionId, until: DateTime<Utc>) {
+    let [one, two] = rotators.map(|rotator| Box::pin(rotator.drive(id, until, |_| false)));
+    let (a, b) = tokio::join!(one, two);
+    a.unwrap();
+    b.unwrap();
 }
 
 /// Drives until the status says so, in a process that stops there.

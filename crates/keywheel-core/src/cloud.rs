@@ -506,27 +506,14 @@ mod tests {
     /// <https://learn.microsoft.com/graph/deployments> list them.
     #[test]
     fn every_address_of_a_cloud_is_its_own() {
+        let (public, us) = ("login.microsoftonline.com", "login.microsoftonline.us");
+        let china = "login.partner.microsoftonline.cn";
+        let graph_of_china = "microsoftgraph.chinacloudapi.cn";
         for (cloud, authority, graph) in [
-            (
-                Cloud::public(),
-                "https://login.microsoftonline.com",
-                "https://graph.microsoft.com",
-            ),
-            (
-                Cloud::us_government(),
-                "https://login.microsoftonline.us",
-                "https://graph.microsoft.us",
-            ),
-            (
-                Cloud::us_government_dod(),
-                "https://login.microsoftonline.us",
-                "https://dod-graph.microsoft.us",
-            ),
-            (
-                Cloud::china(),
-                "https://login.partner.microsoftonline.cn",
-                "https://microsoftgraph.chinacloudapi.cn",
-            ),
+            (Cloud::public(), public, "graph.microsoft.com"),
+            (Cloud::us_government(), us, "graph.microsoft.us"),
+            (Cloud::us_government_dod(), us, "dod-graph.microsoft.us"),
+            (Cloud::china(), china, graph_of_china),
         ] {
             let tenant = "t.example".parse().unwrap();
             let addresses = [
@@ -536,12 +523,12 @@ mod tests {
             ]
             .map(|url| url.to_string());
             let expected = [
-                format!("{authority}/t.example/oauth2/v2.0/authorize"),
-                format!("{authority}/t.example/oauth2/v2.0/token"),
-                format!("{graph}/"),
+                format!("https://{authority}/t.example/oauth2/v2.0/authorize"),
+                format!("https://{authority}/t.example/oauth2/v2.0/token"),
+                format!("https://{graph}/"),
             ];
             assert_eq!(addresses, expected);
-            let scope = format!("{graph}/.default");
+            let scope = format!("https://{graph}/.default");
             assert_eq!(cloud.graph_scope().as_str(), scope);
         }
     }

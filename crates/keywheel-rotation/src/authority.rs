@@ -99,25 +99,40 @@ impl From<SealError> for NoAuthority {
     }
 }
 
+/// Opens a secret that a connection holds.
+pub(crate) async fn open(
+    parts: &RotatorParts,
+    connection: &Connection,
+    held: &Held,
+) -> Result<Secret, SealError> {
+    let context = connection.seal_context(held.generation);
+    parts.sealer.open(&held.sealed, &context).await
+}
+
+/// Opens the secret in use and the one before. One before that can't be opened, as when its key was dropped in a
+/// grace, takes nobody the one that works.
+pub(crate) async fn open_both(
+    parts: &RotatorParts,
+    connection: &Connection,
+    secrets: &Secrets,
+) -> Result<(Secret, Option<Secret>), SealError> {
+    let current = open(parts, connection, &secrets.current).await?;
+    let previous = match &secrets.previous {
+        Some(held) => open(parts, connection, held).await.ok(),
+        None => None,
+    };
+    Ok((current, previous))
+}
+
 async fn opened(
     parts: &RotatorParts,
     by: &Connection,
     secrets: &Secrets,
 ) -> Result<Opened, NoAuthority> {
-    let open = async |held: &Held| {
-        let context = by.seal_context(held.generation);
-        parts.sealer.open(&held.sealed, &context).await
-    };
-    let current = &secrets.current;
-    let secret = open(current).await;
-    let previous = match &secrets.previous {
-        // One that can't be opened is one less to fall back to.
-        Some(held) => open(held).await.ok(),
-        None => None,
-    };
+    let (secret, previous) = open_both(parts, by, secrets).await?;
     Ok(Opened {
-        generation: current.generation,
-        secret: secret?,
+        generation: secrets.current.generation,
+        secret,
         previous,
     })
 }

@@ -16,7 +16,7 @@ use workspace_tests::{Fate, Rig, SETTINGS_ZONE, secret, settings};
 
 use super::{asked, count, stop};
 use crate::verbs::me;
-use crate::ways::until;
+use crate::ways::{both_drive, until};
 
 #[tokio::test(start_paused = true)]
 async fn p27_of_two_processes_that_begin_at_once_one_works() {
@@ -31,12 +31,7 @@ async fn p27_of_two_processes_that_begin_at_once_one_works() {
     assert!(error.is_transient(), "to be busy is no failure");
     drop(work);
     let deadline = rig.clock.now() + TimeDelta::hours(3);
-    let (a, b) = tokio::join!(
-        Box::pin(one.drive(id, deadline, |_| false)),
-        Box::pin(two.drive(id, deadline, |_| false)),
-    );
-    a.unwrap();
-    b.unwrap();
+    both_drive([&one, &two], id, deadline).await;
     rig.assert_clean(id, 2).await;
     assert_eq!(rig.directory.mint_calls().len(), 2);
     let failed = |kind: &EventKind| matches!(kind, EventKind::Failed { .. });

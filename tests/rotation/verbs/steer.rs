@@ -235,14 +235,7 @@ async fn another_schedule_takes_effect_at_once_and_makes_up_for_nothing() {
     let rig = Rig::new(211);
     let id = rig.rotating(Rig::quick()).await;
     rig.run(id, TimeDelta::days(20)).await;
-    let mut weekly = Rig::quick();
-    let schedule = Schedule::builder()
-        .every_days(7)
-        .at("13:30:00".parse().unwrap())
-        .zone(SETTINGS_ZONE)
-        .anchor("2026-03-01".parse().unwrap())
-        .build();
-    weekly.plan = schedule.unwrap().into();
+    let weekly = weekly("13:30", "2026-03-01");
 
     let change = rig.connections().change_settings(id, weekly, &me()).await;
 
@@ -260,13 +253,13 @@ async fn another_schedule_takes_effect_at_once_and_makes_up_for_nothing() {
     rig.assert_clean(id, 2).await;
 }
 
-/// Every seven days at `at` in Berlin, 21 March among them.
-fn weekly(at: &str) -> RotationSettings {
+/// Every seven days at `at` in Berlin, `day` among them.
+fn weekly(at: &str, day: &str) -> RotationSettings {
     let schedule = Schedule::builder()
         .every_days(7)
         .at(at.parse().unwrap())
         .zone(SETTINGS_ZONE)
-        .anchor("2026-03-07".parse().unwrap())
+        .anchor(day.parse().unwrap())
         .build();
     let mut settings = Rig::quick();
     settings.plan = schedule.unwrap().into();
@@ -282,7 +275,7 @@ async fn w18_another_schedule_runs_on_the_very_day_on_which_it_is_given() {
 
     let change = rig
         .connections()
-        .change_settings(id, weekly("13:30"), &me())
+        .change_settings(id, weekly("13:30", "2026-03-21"), &me())
         .await;
 
     change.unwrap();
@@ -296,14 +289,14 @@ async fn w18_another_schedule_runs_on_the_very_day_on_which_it_is_given() {
 #[tokio::test(start_paused = true)]
 async fn w18_a_run_that_is_moved_to_later_on_its_day_is_not_lost() {
     let rig = Rig::new(219);
-    let id = rig.rotating(weekly("19:00")).await;
+    let id = rig.rotating(weekly("19:00", "2026-03-21")).await;
     let before = rig.status(id).await.generation;
     rig.run(id, TimeDelta::days(6) - TimeDelta::hours(1)).await;
     assert_eq!(rig.status(id).await.generation, before);
 
     let change = rig
         .connections()
-        .change_settings(id, weekly("21:00"), &me())
+        .change_settings(id, weekly("21:00", "2026-03-21"), &me())
         .await;
 
     change.unwrap();
@@ -325,7 +318,7 @@ async fn enabling_again_by_another_plan_makes_up_for_nothing() {
 
     let enable = rig
         .connections()
-        .enable(id, weekly("11:00"), None, &me())
+        .enable(id, weekly("11:00", "2026-03-21"), None, &me())
         .await;
 
     enable.unwrap();

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::adopt::{adopt, fitting, has_room};
 use super::{ConnectionError, Connections, Result};
-use crate::authority::{Authority, ITSELF};
+use crate::authority::{Authority, ITSELF, open};
 use crate::rotator::wake_at;
 
 /// A connection by client secret, to be created.
@@ -345,11 +345,9 @@ impl Connections {
                 "the connection does not authenticate with a client secret",
             ));
         };
-        let generation = secrets.current.generation;
-        let context = connection.seal_context(generation);
-        let sealer = &self.parts.sealer;
-        let secret = sealer.open(&secrets.current.sealed, &context).await?;
-        Ok(Access::new(connection, generation, secret))
+        let current = &secrets.current;
+        let secret = open(&self.parts, connection, current).await?;
+        Ok(Access::new(connection, current.generation, secret))
     }
 
     fn created(&self, connection: &mut Connection, actor: &Actor) -> Entry {

@@ -1,8 +1,9 @@
 use chrono::{DateTime, Utc};
-use keywheel_connection::{ConnectionId, Held, Origin};
+use keywheel_connection::{ConnectionId, Origin};
 use keywheel_core::{KeyId, Secret};
 
 use super::{ConnectionError, Connections, Result};
+use crate::authority::open_both;
 
 /// The secrets of a connection that work, for an embedder that hands them on.
 #[derive(Clone, Debug)]
@@ -38,20 +39,12 @@ impl Connections {
                 "the connection has no client secret yet; its first one is being minted",
             ));
         };
-        let open = async |held: &Held| {
-            let context = connection.seal_context(held.generation);
-            self.parts.sealer.open(&held.sealed, &context).await
-        };
-        let previous = match &secrets.previous {
-            // A key that was dropped in a grace takes nobody the secret that works.
-            Some(held) => open(held).await.ok(),
-            None => None,
-        };
+        let (current, previous) = open_both(&self.parts, &connection, secrets).await?;
         Ok(LiveSecrets {
             generation: secrets.current.generation,
             key_id: secrets.current.key_id,
             end: secrets.current.end,
-            current: open(&secrets.current).await?,
+            current,
             previous,
         })
     }

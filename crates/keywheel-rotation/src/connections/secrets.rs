@@ -9,7 +9,7 @@ use super::adopt::{adopt, fitting, has_room};
 use super::create::enrolled;
 use super::leave::{ours, strays, unresolved};
 use super::{ConnectionError, Connections, Requested, Result, rotation_of, stays};
-use crate::authority::Authority;
+use crate::authority::{Authority, open};
 
 impl Connections {
     /// Gives a secret by hand: the way out when Entra accepts none that is held, and the way in for one
@@ -77,8 +77,7 @@ impl Connections {
         takes_an_offer(&connection)?;
         let previous = self.in_grace(&connection)?;
         let key_id = previous.key_id.ok_or_else(no_key_id)?;
-        let context = connection.seal_context(previous.generation);
-        let secret = self.parts.sealer.open(&previous.sealed, &context).await?;
+        let secret = open(&self.parts, &connection, previous).await?;
         let generation = next_generation(&connection);
         let sealed = self
             .seal((&connection.namespace, id, generation), &secret)

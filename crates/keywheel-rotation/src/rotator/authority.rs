@@ -2,7 +2,7 @@ use keywheel_connection::{Access, Candidate, Connection, Held, SealError};
 use keywheel_core::Secret;
 
 use super::Rotator;
-use crate::authority::Authority;
+use crate::authority::{self, Authority};
 use crate::failure::Failure;
 
 impl Rotator {
@@ -44,7 +44,6 @@ impl Rotator {
         connection: &Connection,
         held: &Held,
     ) -> Result<Secret, SealError> {
-        let context = connection.seal_context(held.generation);
-        self.parts().sealer.open(&held.sealed, &context).await
+        authority::open(self.parts(), connection, held).await
     }
 }

@@ -41,11 +41,7 @@ async fn settled(fleet: &Fleet, members: &[crate::fleet::Member]) -> usize {
 #[tokio::test(start_paused = true)]
 async fn no_more_than_the_limit_are_in_flight() {
     let mut fleet = Fleet::new();
-    let mut members = Vec::new();
-    for n in 0..40 {
-        let tenant = tenant(&format!("tenant-{n}.example"));
-        members.extend(fleet.add(&tenant, 5).await);
-    }
+    let members = fleet.add_to_each(40, 5).await;
     let mut options = WorkerOptions::default();
     (options.in_flight, options.per_tenant) = (12, 2);
     let worker = fleet.start(fleet.worker(1).options(options));
@@ -107,11 +103,7 @@ async fn an_emergency_does_not_wait_in_the_queue() {
 #[tokio::test(start_paused = true)]
 async fn an_emergency_passes_by_what_is_overdue_at_other_tenants() {
     let mut fleet = Fleet::new();
-    let mut members = Vec::new();
-    for n in 0..100 {
-        let tenant = tenant(&format!("tenant-{n}.example"));
-        members.extend(fleet.add(&tenant, 1).await);
-    }
+    let members = fleet.add_to_each(100, 1).await;
     let mut options = WorkerOptions::default();
     options.in_flight = 2;
     let worker = fleet.start(fleet.worker(1).options(options));

@@ -127,6 +127,16 @@ impl Fleet {
         members
     }
 
+    /// Adds `count` connections of each of so many tenants.
+    pub(crate) async fn add_to_each(&mut self, tenants: usize, count: usize) -> Vec<Member> {
+        let mut members = Vec::new();
+        for n in 0..tenants {
+            let tenant = tenant(&format!("tenant-{n}.example"));
+            members.extend(self.add(&tenant, count).await);
+        }
+        members
+    }
+
     /// Returns a worker of its own process.
     pub(crate) fn worker(&self, seed: u64) -> Worker {
         Worker::new(Rotator::new(self.parts(seed), self.policy.clone()))

@@ -10,11 +10,7 @@ use crate::fleet::{Fleet, tenant};
 #[tokio::test(start_paused = true)]
 async fn several_workers_share_and_rotate_each_connection_once() {
     let mut fleet = Fleet::new();
-    let mut members = Vec::new();
-    for n in 0..10 {
-        let tenant = tenant(&format!("tenant-{n}.example"));
-        members.extend(fleet.add(&tenant, 30).await);
-    }
+    let members = fleet.add_to_each(10, 30).await;
     let workers = [1, 2, 3].map(|seed| fleet.start(fleet.worker(seed)));
 
     fleet.settled(&members, 1).await;
